@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The firmware binaries: loader and resident body.
+#![no_std]

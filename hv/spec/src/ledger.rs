@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The exit ledger: how often each vCPU left the guest, by reason.
+//!
+//! Each vCPU writes only its own row, with plain 64-bit stores, so a reader outside sees every
+//! counter whole. A vCPU's exits are the sum of its row.
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::ExitReason;
+
+/// First bytes of a [`Ledger`].
+pub const MAGIC: [u8; 8] = *b"LEDGER\0\x01";
+/// Counters in a row; [`ExitReason`] uses the first of them.
+pub const SLOTS: usize = 96;
+/// Rows.
+pub const CPUS: usize = 4;
+
+const _: () = assert!(ExitReason::ALL.len() <= SLOTS);
+
+/// One vCPU's counters, indexed by [`ExitReason`] as a number.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Row {
+    /// Exits by reason.
+    pub count: [u64; SLOTS],
+}
+
+/// The whole ledger.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Ledger {
+    /// [`MAGIC`].
+    pub magic: [u8; 8],
+    /// Rows in use: the number of vCPUs.
+    pub cpus: u32,
+    /// Bytes from one row to the next.
+    pub row_bytes: u32,
+    /// Timebase (POWER9) or counter (arm64) ticks per second.
+    pub timebase_hz: u64,
+    /// The rows.
+    pub row: [Row; CPUS],
+}
+
+impl Ledger {
+    /// A ledger in which nothing has been counted.
+    pub const EMPTY: Self = Self {
+        magic: MAGIC,
+        cpus: 0,
+        row_bytes: size_of::<Row>() as u32,
+        timebase_hz: 0,
+        row: [Row { count: [0; SLOTS] }; CPUS],
+    };
+
+    /// All exits of all vCPUs.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.row.iter().flat_map(|row| row.count.iter()).sum()
+    }
+}

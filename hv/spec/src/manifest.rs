@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The manifest: what one firmware image holds, where each part goes, and what the guest may reach.
+//!
+//! It stands in the image at [`IMAGE_OFFSET`] and, copied by the loader, in the firmware's memory.
+//! Every part carries its SHA-256; the manifest's own covers all of it with the digest field zero.
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::Range;
+
+/// First bytes of a [`Manifest`].
+pub const MAGIC: [u8; 8] = *b"ANCHORIT";
+/// Layout version; a reader refuses any other.
+pub const VERSION: u32 = 1;
+/// Where the manifest stands in the image file.
+pub const IMAGE_OFFSET: u64 = 0x1000;
+
+/// A short name: UTF-8, padded with zeros.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Name(pub [u8; 32]);
+
+impl Name {
+    /// The empty name.
+    pub const EMPTY: Self = Self([0; 32]);
+
+    /// A name; what exceeds 32 bytes is cut at a character border.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        let mut len = text.len().min(32);
+        while !text.is_char_boundary(len) {
+            len -= 1;
+        }
+        let mut bytes = [0; 32];
+        bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
+        Self(bytes)
+    }
+
+    /// The text, or `"?"` when the bytes are not UTF-8.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        let len = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());
+        core::str::from_utf8(&self.0[..len]).unwrap_or("?")
+    }
+}
+
+/// [`Manifest::arch`]: POWER9, hypervisor state.
+pub const ARCH_POWER9: u32 = 1;
+/// [`Manifest::arch`]: arm64, EL2.
+pub const ARCH_ARM64: u32 = 2;
+
+/// [`Manifest::boot`]: entered by skiboot as its payload, OPAL below.
+pub const BOOT_OPAL_PAYLOAD: u32 = 1;
+
+/// [`Part::kind`]: the position-independent loader; runs once, then its memory is wiped.
+pub const PART_LOADER: u32 = 1;
+/// [`Part::kind`]: the resident firmware, linked for its destination.
+pub const PART_BODY: u32 = 2;
+/// [`Part::kind`]: the second-stage translation tables.
+pub const PART_TABLES: u32 = 3;
+/// [`Part::kind`]: the guest's flattened device tree.
+pub const PART_GUEST_TREE: u32 = 4;
+/// [`Part::kind`]: the guest kernel, laid out as its memory.
+pub const PART_KERNEL: u32 = 5;
+/// [`Part::kind`]: the guest's initial file system.
+pub const PART_INITRD: u32 = 6;
+/// [`Part::kind`]: the guest's RTAS entry stub.
+pub const PART_RTAS: u32 = 7;
+
+/// The name of a part kind.
+#[must_use]
+pub const fn part_name(kind: u32) -> &'static str {
+    match kind {
+        PART_LOADER => "loader",
+        PART_BODY => "body",
+        PART_TABLES => "tables",
+        PART_GUEST_TREE => "guest-tree",
+        PART_KERNEL => "kernel",
+        PART_INITRD => "initrd",
+        PART_RTAS => "rtas",
+        _ => "?",
+    }
+}
+
+/// [`Part::codec`]: stored as is.
+pub const CODEC_NONE: u32 = 0;
+/// [`Part::codec`]: one zstd frame.
+pub const CODEC_ZSTD: u32 = 1;
+
+/// [`Part::space`]: used where it lies in the image.
+pub const SPACE_IMAGE: u32 = 0;
+/// [`Part::space`]: copied to a host real address.
+pub const SPACE_HOST: u32 = 1;
+/// [`Part::space`]: unpacked to a guest real address.
+pub const SPACE_GUEST: u32 = 2;
+
+/// One part of the image.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Part {
+    /// One of the `PART_*` numbers; 0 marks an unused entry.
+    pub kind: u32,
+    /// One of the `CODEC_*` numbers.
+    pub codec: u32,
+    /// One of the `SPACE_*` numbers.
+    pub space: u32,
+    /// Always 0.
+    pub reserved: u32,
+    /// First byte, from the start of the image file.
+    pub offset: u64,
+    /// Bytes in the image.
+    pub size: u64,
+    /// Destination address in `space`.
+    pub dest: u64,
+    /// Bytes at the destination once unpacked; what exceeds the unpacked content is zero.
+    pub memory_size: u64,
+    /// Bytes that unpacking yields (equal to `size` for [`CODEC_NONE`]).
+    pub unpacked_size: u64,
+    /// SHA-256 of the bytes in the image.
+    pub digest: [u8; 32],
+}
+
+/// [`Mapping::perms`]: loads allowed.
+pub const PERM_R: u32 = 1;
+/// [`Mapping::perms`]: stores allowed.
+pub const PERM_W: u32 = 2;
+/// [`Mapping::perms`]: instruction fetches allowed.
+pub const PERM_X: u32 = 4;
+
+/// [`Mapping::kind`]: guest RAM, ordinary memory.
+pub const MAP_RAM: u32 = 1;
+/// [`Mapping::kind`]: a device's registers at a host address that the builder knows.
+pub const MAP_DEVICE: u32 = 2;
+/// [`Mapping::kind`]: device pages whose host address the machine picks at boot. The builder leaves
+/// the leaves invalid; the loader fills each once with an address inside `host`/`host_size`.
+pub const MAP_BOOT_LEAF: u32 = 3;
+
+/// One thing that the guest can reach.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Mapping {
+    /// The region's name in the board config.
+    pub name: Name,
+    /// One of the `MAP_*` numbers; 0 marks an unused entry.
+    pub kind: u32,
+    /// `PERM_*` bits.
+    pub perms: u32,
+    /// First guest real address.
+    pub guest: u64,
+    /// Bytes in guest space.
+    pub size: u64,
+    /// First host real address; for [`MAP_BOOT_LEAF`] the lowest that is allowed.
+    pub host: u64,
+    /// Bytes in host space: `size`, or for [`MAP_BOOT_LEAF`] the whole range that is allowed.
+    pub host_size: u64,
+}
+
+/// Room for parts.
+pub const PARTS: usize = 8;
+/// Room for mappings.
+pub const MAPPINGS: usize = 24;
+/// Room for RAM ranges.
+pub const RAM_RANGES: usize = 8;
+/// Room for memory that earlier firmware keeps.
+pub const EARLIER_RANGES: usize = 4;
+/// Room for vCPUs.
+pub const VCPUS: usize = 4;
+
+/// The manifest itself.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Manifest {
+    /// [`MAGIC`].
+    pub magic: [u8; 8],
+    /// [`VERSION`].
+    pub version: u32,
+    /// Bytes of this structure.
+    pub size: u32,
+    /// SHA-256 of this structure with this field zero.
+    pub digest: [u8; 32],
+    /// SHA-256 over the digests of all inputs: the same inputs give the same bytes.
+    pub build_id: [u8; 32],
+    /// The board's name.
+    pub board: Name,
+    /// One of the `ARCH_*` numbers.
+    pub arch: u32,
+    /// One of the `BOOT_*` numbers.
+    pub boot: u32,
+    /// vCPUs.
+    pub vcpus: u32,
+    /// Machine cores that the board must have.
+    pub cores: u32,
+    /// The machine's CPU number (position in its device tree) of each vCPU.
+    pub vcpu_cpu: [u32; VCPUS],
+    /// 1 if the guest starts little-endian, 0 if it starts as Linux does.
+    pub guest_little_endian: u32,
+    /// Always 0.
+    pub reserved: u32,
+    /// The processor version register must equal `pvr` in the bits of `pvr_mask`.
+    pub pvr: u64,
+    /// See `pvr`.
+    pub pvr_mask: u64,
+    /// Timebase ticks per second that the guest is told of.
+    pub timebase_hz: u64,
+    /// Bytes of the image file, section table included.
+    pub image_size: u64,
+    /// Where the earlier firmware loads the image, and how much it loads at most.
+    pub load_window: Range,
+    /// All memory that the firmware keeps, apart from the load window and the vectors.
+    pub firmware: Range,
+    /// The architecture's exception vectors, real 0 upwards.
+    pub vectors: Range,
+    /// Inside `firmware`: room for the loader's stack.
+    pub boot_stack: Range,
+    /// Inside `firmware`: where the loader copies this manifest.
+    pub manifest_copy: Range,
+    /// Inside `firmware`: the tables, as they stand in the image.
+    pub tables: Range,
+    /// Inside `tables`: the root.
+    pub table_root: u64,
+    /// Host real address of the [`crate::Ledger`], inside the body.
+    pub ledger: u64,
+    /// Host real address of the [`crate::Epitaph`], inside the body.
+    pub epitaph: u64,
+    /// Host real address of the body's first instruction.
+    pub body_entry: u64,
+    /// Bytes of the body that stay: text and data, without zero-filled memory.
+    pub resident_bytes: u64,
+    /// Guest real address of the guest's first instruction.
+    pub guest_entry: u64,
+    /// Guest real address of its device tree.
+    pub guest_tree: u64,
+    /// Offset in the guest's tree of the 32 bytes that become `/chosen/rng-seed` at boot; 0 if none.
+    pub guest_seed_offset: u64,
+    /// Guest real address of the XIVE OS TIMA page, as the guest sees it.
+    pub xive_tima_guest: u64,
+    /// Host real address of that page; the machine's tree must agree.
+    pub xive_tima_host: u64,
+    /// Guest real address of the first source's ESB pages.
+    pub xive_esb_guest: u64,
+    /// Interrupt sources of the guest, two 64 KiB pages each.
+    pub xive_sources: u64,
+    /// RAM of the machine that the image relies on.
+    pub ram: [Range; RAM_RANGES],
+    /// Memory that the earlier firmware keeps.
+    pub earlier: [Range; EARLIER_RANGES],
+    /// The image's parts.
+    pub parts: [Part; PARTS],
+    /// What the guest can reach.
+    pub mappings: [Mapping; MAPPINGS],
+    /// What the guest was built from, one `key=value` a line.
+    pub sources: [u8; 512],
+    /// Overrides of the board config, one `key=value` a line.
+    pub overrides: [u8; 512],
+}
+
+const _: () = assert!(size_of::<Manifest>().is_multiple_of(8));
+
+impl Manifest {
+    /// The first part of a kind.
+    #[must_use]
+    pub fn part(&self, kind: u32) -> Option<&Part> {
+        self.parts.iter().find(|part| part.kind == kind && kind != 0)
+    }
+
+    /// The mappings in use.
+    pub fn mappings(&self) -> impl Iterator<Item = &Mapping> {
+        self.mappings.iter().filter(|mapping| mapping.kind != 0)
+    }
+
+    /// The RAM ranges in use.
+    pub fn ram(&self) -> impl Iterator<Item = Range> + '_ {
+        self.ram.iter().copied().filter(|range| !range.is_empty())
+    }
+
+    /// The earlier firmware's ranges in use.
+    pub fn earlier(&self) -> impl Iterator<Item = Range> + '_ {
+        self.earlier.iter().copied().filter(|range| !range.is_empty())
+    }
+
+    /// The text of a zero-padded field such as [`Manifest::sources`].
+    #[must_use]
+    pub fn text(field: &[u8]) -> &str {
+        let len = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
+        core::str::from_utf8(&field[..len]).unwrap_or("?")
+    }
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Why a guest left for the firmware: one table of names for the ledger, the console's `@exit`
+//! lines, `anchorite stats` and the documentation.
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])* $variant:ident = $name:literal,)*) => {
+        /// A ledger slot. The number is the slot; new reasons are added at the end.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum ExitReason {
+            $($(#[doc = $doc])* $variant,)*
+        }
+
+        impl ExitReason {
+            /// Every reason, in slot order.
+            pub const ALL: &'static [ExitReason] = &[$(ExitReason::$variant,)*];
+
+            /// The reason's name, as users see it.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(ExitReason::$variant => $name,)* }
+            }
+
+            /// What the reason means, in one sentence.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(ExitReason::$variant => concat!($($doc),*),)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A hypercall from problem state, answered with a privileged program interrupt.
+    HcallProblemState = "hcall-problem-state",
+    /// A hypercall number that is not served: H_FUNCTION.
+    HcallUnknown = "hcall-unknown",
+    /// H_SET_MODE: interrupt endianness and location.
+    HSetMode = "h_set_mode",
+    /// H_REGISTER_PROC_TBL: the guest's process table.
+    HRegisterProcTbl = "h_register_proc_tbl",
+    /// H_CEDE: the vCPU is idle until an interrupt.
+    HCede = "h_cede",
+    /// H_PROD: wake a ceded vCPU.
+    HProd = "h_prod",
+    /// H_CONFER: give time to another vCPU; all are pinned, so nothing is given.
+    HConfer = "h_confer",
+    /// H_PUT_TERM_CHAR: console output.
+    HPutTermChar = "h_put_term_char",
+    /// H_GET_TERM_CHAR: console input, polled.
+    HGetTermChar = "h_get_term_char",
+    /// H_REGISTER_VPA: the per-vCPU shared area.
+    HRegisterVpa = "h_register_vpa",
+    /// H_RANDOM: a number from the machine's random number generator.
+    HRandom = "h_random",
+    /// H_GET_CPU_CHARACTERISTICS: which side-channel flushes the guest needs.
+    HGetCpuCharacteristics = "h_get_cpu_characteristics",
+    /// H_INT_GET_SOURCE_INFO.
+    HIntGetSourceInfo = "h_int_get_source_info",
+    /// H_INT_SET_SOURCE_CONFIG.
+    HIntSetSourceConfig = "h_int_set_source_config",
+    /// H_INT_GET_SOURCE_CONFIG.
+    HIntGetSourceConfig = "h_int_get_source_config",
+    /// H_INT_GET_QUEUE_INFO.
+    HIntGetQueueInfo = "h_int_get_queue_info",
+    /// H_INT_SET_QUEUE_CONFIG.
+    HIntSetQueueConfig = "h_int_set_queue_config",
+    /// H_INT_GET_QUEUE_CONFIG.
+    HIntGetQueueConfig = "h_int_get_queue_config",
+    /// H_INT_SET_OS_REPORTING_LINE, H_INT_GET_OS_REPORTING_LINE: not offered.
+    HIntOsReportingLine = "h_int_os_reporting_line",
+    /// H_INT_ESB.
+    HIntEsb = "h_int_esb",
+    /// H_INT_SYNC.
+    HIntSync = "h_int_sync",
+    /// H_INT_RESET.
+    HIntReset = "h_int_reset",
+    /// H_RPT_INVALIDATE: TLB invalidation on the guest's behalf.
+    HRptInvalidate = "h_rpt_invalidate",
+    /// RTAS power-off.
+    RtasPowerOff = "rtas_power_off",
+    /// RTAS system-reboot.
+    RtasSystemReboot = "rtas_system_reboot",
+    /// RTAS ibm,os-term: the guest's panic.
+    RtasOsTerm = "rtas_os_term",
+    /// RTAS display-character.
+    RtasDisplayCharacter = "rtas_display_character",
+    /// RTAS get-time-of-day.
+    RtasGetTimeOfDay = "rtas_get_time_of_day",
+    /// RTAS set-time-of-day.
+    RtasSetTimeOfDay = "rtas_set_time_of_day",
+    /// RTAS ibm,get-system-parameter.
+    RtasGetSystemParameter = "rtas_get_system_parameter",
+    /// An RTAS call whose arguments or token cannot be served.
+    RtasUnknown = "rtas_unknown",
+    /// HDSI: a data access that the partition-scoped tables do not allow.
+    Hdsi = "hdsi",
+    /// HISI: an instruction fetch that the partition-scoped tables do not allow.
+    Hisi = "hisi",
+    /// HEA: hypervisor emulation assistance, an instruction that the core does not know.
+    Hea = "hea",
+    /// Hypervisor facility unavailable.
+    HFacUnavailable = "hfac_unavailable",
+    /// The hypervisor decrementer at an unexpected time, such as its stale edge after reset.
+    Hdec = "hdec",
+    /// The hypervisor decrementer, for OPAL's heartbeat.
+    OpalHeartbeat = "opal-heartbeat",
+    /// A hypervisor virtualization interrupt that OPAL had to be told of.
+    OpalEvent = "opal-event",
+    /// A hypervisor virtualization interrupt without a source.
+    HviSpurious = "hvi-spurious",
+    /// Hypervisor doorbell.
+    HvDoorbell = "hv-doorbell",
+    /// Hypervisor maintenance interrupt.
+    Hmi = "hmi",
+    /// Machine check.
+    MachineCheck = "machine-check",
+    /// System reset.
+    SystemReset = "system-reset",
+    /// Soft-patch interrupt.
+    SoftPatch = "soft-patch",
+    /// An exception taken in the firmware itself.
+    FirmwareFault = "firmware-fault",
+}
+
+impl ExitReason {
+    /// The slot in a ledger row.
+    #[must_use]
+    pub const fn slot(self) -> usize {
+        self as usize
+    }
+
+    /// The reason of a slot.
+    #[must_use]
+    pub fn from_slot(slot: usize) -> Option<Self> {
+        Self::ALL.get(slot).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ExitReason;
+
+    #[test]
+    fn slots_and_names_are_distinct() {
+        for (slot, reason) in ExitReason::ALL.iter().enumerate() {
+            assert_eq!(reason.slot(), slot);
+            assert_eq!(ExitReason::from_slot(slot), Some(*reason));
+            let same = ExitReason::ALL.iter().filter(|other| other.name() == reason.name());
+            assert_eq!(same.count(), 1, "{}", reason.name());
+        }
+    }
+}

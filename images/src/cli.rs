@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The command line: the interface that scripts may rely on. Flags are added, never renamed.
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// The program.
+#[derive(Parser)]
+#[command(name = "anchorite", version, about, propagate_version = true)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// A board config with its overrides.
+#[derive(Args, Debug, Clone)]
+pub struct BoardArgs {
+    /// The board config, such as board-configs/qemu-powernv9.toml
+    #[arg(long, value_name = "FILE")]
+    pub board: PathBuf,
+    /// Override one key of the config, such as guest.cmdline="quiet" (repeatable)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Print diagnostics and reports as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `build` takes besides the board.
+#[derive(Args, Debug, Clone)]
+pub struct BuildArgs {
+    /// The board
+    #[command(flatten)]
+    pub board: BoardArgs,
+    /// The guest kernel, instead of the config's
+    #[arg(long, value_name = "FILE")]
+    pub guest: Option<PathBuf>,
+    /// The guest's initial file system, instead of the config's
+    #[arg(long, value_name = "FILE")]
+    pub initrd: Option<PathBuf>,
+    /// The guest's command line, instead of the config's
+    #[arg(long, value_name = "STR")]
+    pub cmdline: Option<String>,
+    /// The number of vCPUs, instead of the config's
+    #[arg(long, value_name = "N")]
+    pub vcpus: Option<u32>,
+    /// Where to put the image (an ELF64)
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// What `inspect` takes.
+#[derive(Args, Debug, Clone)]
+pub struct InspectArgs {
+    /// The image
+    pub image: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Go on when a digest is wrong, to judge the rest
+    #[arg(long)]
+    pub ignore_digests: bool,
+}
+
+/// What `run` takes.
+#[derive(Args, Debug, Clone)]
+pub struct RunArgs {
+    /// The board config that the image was built from
+    #[arg(long, value_name = "FILE")]
+    pub board: PathBuf,
+    /// The image
+    #[arg(long, value_name = "FILE")]
+    pub image: PathBuf,
+    /// QEMU's CPU model, instead of the machine's default
+    #[arg(long, value_name = "MODEL")]
+    pub cpu: Option<String>,
+    /// Count instructions as time, so that runs repeat exactly
+    #[arg(long)]
+    pub icount: bool,
+    /// The QEMU program
+    #[arg(long, value_name = "PATH")]
+    pub qemu: Option<PathBuf>,
+    /// One more argument for QEMU (repeatable)
+    #[arg(long = "qemu-arg", value_name = "ARG", allow_hyphen_values = true)]
+    pub qemu_arg: Vec<String>,
+    /// Open a QMP server on this Unix socket, for `anchorite stats`
+    #[arg(long, value_name = "SOCKET")]
+    pub qmp: Option<PathBuf>,
+    /// End the run with code 124 after this many seconds
+    #[arg(long, value_name = "S")]
+    pub timeout: Option<f64>,
+    /// Print QEMU's command line and exit
+    #[arg(long)]
+    pub print_command: bool,
+}
+
+/// What `stats` takes.
+#[derive(Args, Debug, Clone)]
+#[group(id = "source", required = true, multiple = false, args = ["qmp", "dump"])]
+pub struct StatsArgs {
+    /// Read a running machine through this QMP socket
+    #[arg(long, value_name = "SOCKET")]
+    pub qmp: Option<PathBuf>,
+    /// Read a memory dump: raw from address 0, or QEMU's ELF
+    #[arg(long, value_name = "FILE")]
+    pub dump: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Check a board config
+    Check(BoardArgs),
+    /// Build the firmware image of a board and a guest
+    Build(BuildArgs),
+    /// Prove from an image alone what its guest can reach
+    Inspect(InspectArgs),
+    /// Boot an image in QEMU; the exit code tells how the guest ended
+    Run(RunArgs),
+    /// Read the exit ledger of a running machine or of a dump
+    Stats(StatsArgs),
+}
