@@ -123,4 +123,28 @@ pub enum Command {
     Run(RunArgs),
     /// Read the exit ledger of a running machine or of a dump
     Stats(StatsArgs),
+    /// What the guest recipes need
+    #[command(hide = true)]
+    Guests {
+        /// What to do
+        #[command(subcommand)]
+        command: GuestsCommand,
+    },
+}
+
+/// What `guests` does.
+#[derive(Subcommand)]
+pub enum GuestsCommand {
+    /// Write the shell guest's initial file system
+    Initramfs {
+        /// A static busybox of the guest's architecture
+        #[arg(long, value_name = "FILE")]
+        busybox: PathBuf,
+        /// The directory with the recipe's own files
+        #[arg(long, value_name = "DIR")]
+        recipe: PathBuf,
+        /// Where to put the archive
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
 }

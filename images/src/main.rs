@@ -2,12 +2,27 @@
 //! `anchorite`: one board config and one guest kernel in, one firmware image out; and the image
 //! inspected, run in QEMU, and read while it runs.
 mod cli;
+mod guests;
+mod initramfs;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
+/// A tool, the machine or the file system failed.
+const FAILED: u8 = 3;
+
 fn main() -> ExitCode {
-    let _cli = cli::Cli::parse();
-    ExitCode::from(2)
+    let outcome = match cli::Cli::parse().command {
+        cli::Command::Guests { command } => guests::guests(&command),
+        cli::Command::Check(_)
+        | cli::Command::Build(_)
+        | cli::Command::Inspect(_)
+        | cli::Command::Run(_)
+        | cli::Command::Stats(_) => Ok(2),
+    };
+    ExitCode::from(outcome.unwrap_or_else(|error| {
+        eprintln!("anchorite: {error:#}");
+        FAILED
+    }))
 }

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `anchorite guests`: what `scripts/guests` needs done in Rust.
+use anyhow::Result;
+
+use crate::{cli, initramfs};
+
+/// Runs the subcommand.
+///
+/// # Errors
+///
+/// What the subcommand could not read or write.
+pub fn guests(command: &cli::GuestsCommand) -> Result<u8> {
+    match command {
+        cli::GuestsCommand::Initramfs { busybox, recipe, out } => {
+            initramfs::write(busybox, recipe, out)?;
+        }
+    }
+    Ok(0)
+}
