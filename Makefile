@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# Every verb sets up what it needs; the work is done by scripts/ and by target/bin/anchorite.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.SUFFIXES:
+MAKEFLAGS += --no-print-directory
+
+BOARD ?= qemu-powernv9
+OUT ?= target/images/$(BOARD)/anchorite.elf
+anchorite := target/bin/anchorite
+config = board-configs/$(BOARD).toml
+
+# The recipes of the boards' default guest. All of them: make guests.
+default_guests := debian-6.12-ppc64el shell-ppc64el
+
+# A value as one shell word.
+quote = '$(subst ','\'',$(1))'
+option = $(if $($(2)),$(1) $(call quote,$($(2))))
+
+.PHONY: help
+help: ## show this
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
+	@echo
+	@echo 'Boards (BOARD=):' $(patsubst board-configs/%.toml,%,$(wildcard board-configs/*.toml))
+	@echo 'Also: GUEST=vmlinux INITRD=file CMDLINE="..." VCPUS=n OUT=file for image and run'
+
+.PHONY: run
+run: image ## build the image and boot it in QEMU, the guest's console on this terminal
+	@$(anchorite) run --board $(call quote,$(config)) --image $(call quote,$(OUT))
+
+.PHONY: image
+image: board setup tools firmware default-guests ## build the firmware image and its report
+	@mkdir -p $(call quote,$(dir $(OUT)))
+	@$(anchorite) build --board $(call quote,$(config)) --out $(call quote,$(OUT)) \
+		$(call option,--guest,GUEST) $(call option,--initrd,INITRD) \
+		$(call option,--cmdline,CMDLINE) $(call option,--vcpus,VCPUS)
+	@$(anchorite) inspect $(call quote,$(OUT)) >$(call quote,$(OUT).report.txt)
+	@$(anchorite) inspect --json $(call quote,$(OUT)) >$(call quote,$(OUT).report.json)
+	@echo 'image: $(OUT)'
+	@echo 'report: $(OUT).report.txt (and .json)'
+
+.PHONY: test
+test: setup tools firmware guests ## every test: host tests, rejected configs, QEMU boots
+	@scripts/test
+
+.PHONY: check
+check: setup tools firmware default-guests ## lints, house rules, licences, firmware size
+	@scripts/check
+
+.PHONY: tools
+tools: setup ## build the host program: target/bin/anchorite
+	@ANCHORITE_QUIET=1 scripts/build-tools
+
+.PHONY: firmware
+firmware: setup ## build the firmware that goes into images
+	@ANCHORITE_QUIET=1 scripts/build-firmware
+
+.PHONY: guests
+guests: setup tools ## fetch every guest that images/guests/lock.toml pins
+	@scripts/guests
+
+.PHONY: guests-update
+guests-update: setup tools ## point images/guests/lock.toml at the mirror's newest versions
+	@scripts/guests --update
+
+.PHONY: setup
+setup: ## install what is missing (every other verb does that too)
+	@scripts/setup
+
+.PHONY: clean
+clean: ## remove everything that was built or fetched
+	rm -rf target
+
+.PHONY: default-guests
+default-guests: setup tools
+	@scripts/guests $(default_guests)
+
+.PHONY: board
+board:
+	@test -f $(call quote,$(config)) || { \
+		echo 'no board $(BOARD); there are:' $(patsubst board-configs/%.toml,%,$(wildcard board-configs/*.toml)) >&2; \
+		exit 1; }
