@@ -361,7 +361,10 @@ pub fn fill_boot_leaf(
     guest: u64,
     host: u64,
 ) -> Result<(), FillError> {
-    if guest >> SPACE_BITS != 0 || !guest.is_multiple_of(K64) || host & !RPN != 0 || host % K64 != 0
+    if guest >> SPACE_BITS != 0
+        || !guest.is_multiple_of(K64)
+        || host & !RPN != 0
+        || !host.is_multiple_of(K64)
     {
         return Err(FillError::Address);
     }

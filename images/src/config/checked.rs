@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A board config that has been judged: what the builder works from.
+use anchorite_spec::Range;
+
+use super::source::Span;
+
+/// A value and where it was written, for judgements that only the builder can make.
+#[derive(Clone, Debug)]
+pub struct Placed<T> {
+    /// The value.
+    pub value: T,
+    /// Where it was written.
+    pub span: Span,
+}
+
+/// A board config.
+#[derive(Debug)]
+pub struct Config {
+    /// The board's name.
+    pub board: String,
+    /// The processor version register, in the bits of `pvr_mask`.
+    pub pvr: u64,
+    /// The bits that count.
+    pub pvr_mask: u64,
+    /// The machine's RAM.
+    pub ram: Vec<Range>,
+    /// The firmware's memory.
+    pub firmware: Placed<Range>,
+    /// The flash partition that limits the image's size.
+    pub flash: Option<Placed<Flash>>,
+    /// The guest.
+    pub guest: Guest,
+    /// What the platform fixes.
+    pub platform: Platform,
+}
+
+/// A flash partition.
+#[derive(Clone, Debug)]
+pub struct Flash {
+    /// Its name.
+    pub partition: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// Facts of a platform and of its earlier firmware.
+#[derive(Clone, Copy, Debug)]
+pub struct Platform {
+    /// The exception vectors.
+    pub vectors: Range,
+    /// Where the earlier firmware puts the image.
+    pub load_window: Range,
+    /// Memory that the earlier firmware keeps.
+    pub earlier: Range,
+    /// Where the machine's interrupt sources may have their pages.
+    pub esb_window: Range,
+    /// Timebase ticks per second.
+    pub timebase_hz: u64,
+}
+
+/// The guest.
+#[derive(Debug)]
+pub struct Guest {
+    /// Recipe or path of the kernel.
+    pub kernel: Placed<String>,
+    /// Recipe or path of the initial file system.
+    pub initrd: Option<Placed<String>>,
+    /// The command line.
+    pub cmdline: String,
+    /// How the payload is packed.
+    pub compression: Compression,
+    /// The kernel's format.
+    pub format: Format,
+    /// Entered little-endian.
+    pub little_endian: bool,
+    /// The interrupt controller.
+    pub xive: Xive,
+    /// The machine's CPU of each vCPU.
+    pub vcpus: Vec<u32>,
+    /// RAM.
+    pub memory: Vec<Placed<Memory>>,
+    /// Devices.
+    pub devices: Vec<Placed<Device>>,
+}
+
+/// How the payload is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// One zstd frame.
+    Zstd,
+}
+
+/// The kernel's format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// ELF if it begins as one; anything else is refused.
+    Auto,
+    /// ELF.
+    Elf,
+    /// Bytes to be put at `load` and entered at `entry`.
+    Raw {
+        /// Guest real address of the first byte.
+        load: u64,
+        /// Guest real address of the first instruction.
+        entry: u64,
+    },
+}
+
+/// The guest's interrupt controller.
+#[derive(Clone, Copy, Debug)]
+pub struct Xive {
+    /// Guest real address of the OS page of the thread interrupt management area.
+    pub tima: u64,
+    /// Host real address of that page.
+    pub tima_host: u64,
+    /// Guest real address of the first source's pages.
+    pub esb: u64,
+    /// Interrupt sources.
+    pub sources: u64,
+}
+
+/// One range of guest RAM.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    /// Its name.
+    pub name: String,
+    /// Guest real addresses.
+    pub guest: Range,
+    /// Host real addresses.
+    pub host: Range,
+}
+
+/// One device.
+#[derive(Clone, Debug)]
+pub struct Device {
+    /// Its name.
+    pub name: String,
+    /// Guest real addresses of its registers.
+    pub guest: Range,
+    /// Host real addresses of its registers.
+    pub host: Range,
+    /// It moves data by itself, and the config trusts it.
+    pub dma_trusted: bool,
+}
+
+/// Bytes of one page of interrupt controller registers.
+pub const XIVE_PAGE: u64 = 0x1_0000;
+
+impl Xive {
+    /// Guest addresses of the OS page and the user page behind it.
+    #[must_use]
+    pub fn tima_range(&self) -> Range {
+        Range::new(self.tima, 2 * XIVE_PAGE)
+    }
+
+    /// Guest addresses of the sources' pages.
+    #[must_use]
+    pub fn esb_range(&self) -> Range {
+        Range::new(self.esb, self.sources * 2 * XIVE_PAGE)
+    }
+}

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A board config as it was written, with the place of every value.
+//!
+//! These types are the config's keys: the JSON schema is generated from them, and the schema in
+//! turn tells [`super::structure`] which keys exist, which must be there and what they hold. Values
+//! are judged later, in [`super::rules`]. Every field is optional here, so that a file with a
+//! missing key can still be judged in the rest.
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde::Deserialize;
+use toml::Spanned;
+
+/// A value with its place, if it was written.
+pub type Field<T> = Option<Spanned<T>>;
+
+/// A board config: one machine, one guest.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawConfig {
+    /// The machine.
+    #[schemars(with = "RawBoard")]
+    pub board: Field<RawBoard>,
+    /// The machine's RAM that the image relies on.
+    #[schemars(with = "Vec<RawRam>", length(min = 1))]
+    pub ram: Field<Vec<Spanned<RawRam>>>,
+    /// What the firmware takes for itself.
+    #[schemars(with = "RawFirmware")]
+    pub firmware: Field<RawFirmware>,
+    /// The guest.
+    #[schemars(with = "RawGuest")]
+    pub guest: Field<RawGuest>,
+}
+
+/// The machine.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawBoard {
+    /// The board's name, at most 32 bytes.
+    #[schemars(with = "String")]
+    pub name: Field<String>,
+    /// The architecture: `power9`. (`arm64` is half-built and refused.)
+    #[schemars(with = "String")]
+    pub arch: Field<String>,
+    /// The platform: `powernv`.
+    #[schemars(with = "String")]
+    pub platform: Field<String>,
+    /// The processor that the machine must have: `power9`.
+    #[schemars(with = "String")]
+    pub cpu: Field<String>,
+    /// How the machine starts the image: `opal-payload`, as skiboot's payload. (`bare` and
+    /// `arm64-image` are half-built and refused.)
+    #[schemars(with = "String")]
+    pub boot: Field<String>,
+}
+
+/// One range of the machine's RAM.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawRam {
+    /// First host real address.
+    #[schemars(with = "String")]
+    pub base: Field<String>,
+    /// Size.
+    #[schemars(with = "String")]
+    pub size: Field<String>,
+}
+
+/// What the firmware takes for itself.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawFirmware {
+    /// RAM for the firmware's code, data and tables.
+    #[schemars(with = "RawRam")]
+    pub memory: Field<RawRam>,
+    /// Where firmware and guest write text: `opal`. (`uart` is half-built and refused.)
+    #[schemars(with = "String")]
+    pub console: Field<String>,
+    /// Measure the time of exits. (`true` is half-built and refused.) Default: `false`.
+    #[schemars(with = "Option<bool>")]
+    pub timing: Field<bool>,
+    /// The flash partition that the image goes to: it limits the image's size.
+    #[schemars(with = "Option<RawFlash>")]
+    pub flash: Field<RawFlash>,
+    /// Stop or restart a silent guest. (Half-built and refused.)
+    #[schemars(with = "Option<RawWatchdog>")]
+    pub watchdog: Field<RawWatchdog>,
+}
+
+/// A flash partition.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawFlash {
+    /// The partition's name, such as `BOOTKERNEL`.
+    #[schemars(with = "String")]
+    pub partition: Field<String>,
+    /// Its size.
+    #[schemars(with = "String")]
+    pub size: Field<String>,
+}
+
+/// What to do with a silent guest.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawWatchdog {
+    /// Seconds of silence.
+    #[schemars(with = "Option<i64>")]
+    pub timeout: Field<i64>,
+    /// What to do then.
+    #[schemars(with = "Option<String>")]
+    pub action: Field<String>,
+    /// How often.
+    #[schemars(with = "Option<i64>")]
+    pub budget: Field<i64>,
+}
+
+/// The guest.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawGuest {
+    /// The kernel: a recipe's name, or a path (with a `/`, or of a file that exists).
+    #[schemars(with = "String")]
+    pub kernel: Field<String>,
+    /// The initial file system: a recipe's name, or a path. Default: none.
+    #[schemars(with = "Option<String>")]
+    pub initrd: Field<String>,
+    /// The kernel's command line, at most 2047 bytes. Default: empty.
+    #[schemars(with = "Option<String>")]
+    pub cmdline: Field<String>,
+    /// How kernel and initrd are packed: `zstd` or `none`. (`lz4` is half-built and refused.)
+    /// Default: `zstd`.
+    #[schemars(with = "Option<String>")]
+    pub compression: Field<String>,
+    /// How interrupts reach the guest: `direct`. (`guarded` is half-built and refused.) Default:
+    /// `direct`.
+    #[schemars(with = "Option<String>")]
+    pub interrupts: Field<String>,
+    /// The kernel's format: `auto`, `elf` or `raw`. Default: `auto`.
+    #[schemars(with = "Option<String>")]
+    pub format: Field<String>,
+    /// The byte order that the kernel is entered in: `big`, as Linux wants it, or `little`.
+    /// Default: `big`.
+    #[schemars(with = "Option<String>")]
+    pub endian: Field<String>,
+    /// Guest real address of a raw kernel's first byte. Only for `format = "raw"`. Default: `0`.
+    #[schemars(with = "Option<String>")]
+    pub load: Field<String>,
+    /// Guest real address at which a raw kernel is entered. Only for `format = "raw"`. Default: the
+    /// value of `load`.
+    #[schemars(with = "Option<String>")]
+    pub entry: Field<String>,
+    /// The guest's interrupt controller.
+    #[schemars(with = "RawXive")]
+    pub xive: Field<RawXive>,
+    /// The guest's CPUs. This version runs one.
+    #[schemars(with = "Vec<RawVcpu>", length(min = 1))]
+    pub vcpu: Field<Vec<Spanned<RawVcpu>>>,
+    /// The guest's RAM.
+    #[schemars(with = "Vec<RawMemory>", length(min = 1))]
+    pub memory: Field<Vec<Spanned<RawMemory>>>,
+    /// Devices whose registers the guest reaches directly.
+    #[schemars(with = "Option<Vec<RawDevice>>")]
+    pub device: Field<Vec<Spanned<RawDevice>>>,
+}
+
+/// The guest's interrupt controller (XIVE).
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawXive {
+    /// Guest real address of the OS page of the thread interrupt management area.
+    #[schemars(with = "String")]
+    pub tima: Field<String>,
+    /// Host real address of that page. Default: the value of `tima`.
+    #[schemars(with = "Option<String>")]
+    pub tima_host: Field<String>,
+    /// Guest real address of the first interrupt source's pages.
+    #[schemars(with = "String")]
+    pub esb: Field<String>,
+    /// Interrupt sources, two 64 KiB pages each: 1 to 256.
+    #[schemars(with = "i64", range(min = 1, max = 256))]
+    pub sources: Field<i64>,
+}
+
+/// One CPU of the guest.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawVcpu {
+    /// The machine's CPU: its position in the machine's device tree.
+    #[schemars(with = "i64", range(min = 0, max = 3))]
+    pub cpu: Field<i64>,
+}
+
+/// One range of the guest's RAM.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawMemory {
+    /// A name for messages and reports, at most 32 bytes.
+    #[schemars(with = "String")]
+    pub name: Field<String>,
+    /// First guest real address.
+    #[schemars(with = "String")]
+    pub guest: Field<String>,
+    /// First host real address.
+    #[schemars(with = "String")]
+    pub host: Field<String>,
+    /// Size.
+    #[schemars(with = "String")]
+    pub size: Field<String>,
+}
+
+/// A device that the guest reaches directly.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawDevice {
+    /// A name for messages and reports, at most 32 bytes.
+    #[schemars(with = "String")]
+    pub name: Field<String>,
+    /// Its registers.
+    #[schemars(with = "RawMmio")]
+    pub mmio: Field<RawMmio>,
+    /// Its interrupt. (Half-built and refused.)
+    #[schemars(with = "Option<i64>")]
+    pub irq: Field<i64>,
+    /// Whether it moves data by itself: `none`, or `trusted`, which no wall holds. Default: `none`.
+    #[schemars(with = "Option<String>")]
+    pub dma: Field<String>,
+}
+
+/// A device's registers.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawMmio {
+    /// First guest real address.
+    #[schemars(with = "String")]
+    pub guest: Field<String>,
+    /// First host real address.
+    #[schemars(with = "String")]
+    pub host: Field<String>,
+    /// Size.
+    #[schemars(with = "String")]
+    pub size: Field<String>,
+}
+
+/// The JSON schema of a board config, every type in its place.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.inline_subschemas = true;
+    let mut schema = settings.into_generator().into_root_schema_for::<RawConfig>().to_value();
+    without_null(&mut schema);
+    schema
+}
+
+/// TOML has no null: an optional key is left out.
+fn without_null(schema: &mut serde_json::Value) {
+    if let Some(map) = schema.as_object_mut() {
+        if let Some(types) = map.get_mut("type").and_then(|kind| kind.as_array_mut()) {
+            types.retain(|kind| kind != "null");
+            if let [only] = types.as_slice() {
+                let only = only.clone();
+                map.insert("type".into(), only);
+            }
+        }
+        if let Some(mut choices) = map.remove("anyOf") {
+            let real = choices.as_array_mut().and_then(|list| {
+                list.retain(|choice| choice["type"] != "null");
+                list.pop()
+            });
+            if let Some(serde_json::Value::Object(real)) = real {
+                for (key, value) in real {
+                    map.entry(key).or_insert(value);
+                }
+            }
+        }
+        map.values_mut().for_each(without_null);
+    }
+}
