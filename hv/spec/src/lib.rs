@@ -11,6 +11,7 @@ pub mod epitaph;
 pub mod ledger;
 pub mod manifest;
 pub mod reason;
+pub mod rtas;
 
 pub use anchor::Anchor;
 pub use epitaph::{End, Epitaph};

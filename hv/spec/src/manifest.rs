@@ -125,6 +125,9 @@ pub const PERM_R: u32 = 1;
 pub const PERM_W: u32 = 2;
 /// [`Mapping::perms`]: instruction fetches allowed.
 pub const PERM_X: u32 = 4;
+/// [`Mapping::perms`]: the device behind it moves data by itself, past the tables, and the config
+/// trusts it. No leaf expresses this.
+pub const PERM_DMA: u32 = 8;
 
 /// [`Mapping::kind`]: guest RAM, ordinary memory.
 pub const MAP_RAM: u32 = 1;
@@ -209,7 +212,8 @@ pub struct Manifest {
     pub firmware: Range,
     /// The architecture's exception vectors, real 0 upwards.
     pub vectors: Range,
-    /// Inside `firmware`: room for the loader's stack.
+    /// Inside `firmware`, 4 KiB aligned: the loader's findings and the thread's own event queue at
+    /// the bottom, the loader's stack from the top.
     pub boot_stack: Range,
     /// Inside `firmware`: where the loader copies this manifest.
     pub manifest_copy: Range,

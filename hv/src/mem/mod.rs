@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Guest memory: address types, and the only way from a guest address to bytes.
+//!
+//! What a guest hands over is a claim. [`GuestMemory::view`] accepts it when every byte lies in
+//! one region of guest RAM; only the [`GuestSlice`] that it returns can be read or written. The
+//! guest may change the bytes at any time, so accesses are volatile and copy: no reference into
+//! guest memory ever exists.
+#![expect(unsafe_code, reason = "volatile copies from and to guest RAM")]
+
+use anchorite_spec::manifest::{MAP_RAM, MAPPINGS, Mapping, PERM_R, PERM_W};
+
+/// A guest real address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Gpa(pub u64);
+
+/// A host real address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hpa(pub u64);
+
+/// The bytes are not all inside one region of guest RAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotGuestRam;
+
+#[derive(Clone, Copy)]
+struct Region {
+    guest: u64,
+    host: u64,
+    size: u64,
+}
+
+/// The guest's RAM regions.
+pub struct GuestMemory {
+    regions: [Region; MAPPINGS],
+    len: usize,
+}
+
+/// Bytes that were found to be guest RAM.
+#[derive(Clone, Copy, Debug)]
+pub struct GuestSlice {
+    host: u64,
+    len: usize,
+}
+
+impl GuestMemory {
+    /// No memory at all.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self { regions: [Region { guest: 0, host: 0, size: 0 }; MAPPINGS], len: 0 }
+    }
+
+    /// The readable and writable RAM among `mappings`.
+    ///
+    /// # Safety
+    /// Each such mapping's host range must be mapped, unused by anything else in this program, and
+    /// stay so for as long as the value or a slice from it lives.
+    pub unsafe fn new<'a>(mappings: impl Iterator<Item = &'a Mapping>) -> Self {
+        let mut memory = Self::empty();
+        let wanted = PERM_R | PERM_W;
+        for mapping in mappings.filter(|m| m.kind == MAP_RAM && m.perms & wanted == wanted) {
+            let (guest, host, size) = (mapping.guest, mapping.host, mapping.size);
+            if memory.len < MAPPINGS {
+                memory.regions[memory.len] = Region { guest, host, size };
+                memory.len += 1;
+            }
+        }
+        memory
+    }
+
+    /// The host address of `len` bytes at `gpa`, if all of them lie in one region.
+    ///
+    /// # Errors
+    /// [`NotGuestRam`] otherwise, also when the range wraps around.
+    pub fn translate(&self, gpa: Gpa, len: u64) -> Result<Hpa, NotGuestRam> {
+        let end = gpa.0.checked_add(len).ok_or(NotGuestRam)?;
+        self.regions[..self.len]
+            .iter()
+            .find(|r| r.guest <= gpa.0 && gpa.0 < r.guest + r.size && end <= r.guest + r.size)
+            .map(|r| Hpa(r.host + (gpa.0 - r.guest)))
+            .ok_or(NotGuestRam)
+    }
+
+    /// A view of `len` bytes at `gpa`.
+    ///
+    /// # Errors
+    /// As [`Self::translate`].
+    pub fn view(&self, gpa: Gpa, len: usize) -> Result<GuestSlice, NotGuestRam> {
+        self.translate(gpa, len as u64).map(|hpa| GuestSlice { host: hpa.0, len })
+    }
+}
+
+impl GuestSlice {
+    /// Length in bytes.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the slice holds no byte.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Copies bytes out, starting at `offset`; what lies past the end is left alone.
+    pub fn read(&self, offset: usize, into: &mut [u8]) {
+        for (i, byte) in into.iter_mut().enumerate().take(self.len.saturating_sub(offset)) {
+            // SAFETY: offset + i < len, and `GuestMemory::new` promised that these bytes are mapped
+            // and that no Rust object lives there.
+            *byte = unsafe { core::ptr::read_volatile((self.host as *const u8).add(offset + i)) };
+        }
+    }
+
+    /// Copies bytes in, starting at `offset`; what lies past the end is dropped.
+    pub fn write(&self, offset: usize, from: &[u8]) {
+        for (i, byte) in from.iter().enumerate().take(self.len.saturating_sub(offset)) {
+            // SAFETY: as in `read`.
+            unsafe { core::ptr::write_volatile((self.host as *mut u8).add(offset + i), *byte) };
+        }
+    }
+
+    /// The big-endian 32-bit word at `offset`, or 0 past the end.
+    #[must_use]
+    pub fn read_be32(&self, offset: usize) -> u32 {
+        let mut bytes = [0; 4];
+        self.read(offset, &mut bytes);
+        u32::from_be_bytes(bytes)
+    }
+
+    /// Stores a big-endian 32-bit word at `offset`.
+    pub fn write_be32(&self, offset: usize, value: u32) {
+        self.write(offset, &value.to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::{Gpa, GuestMemory, Hpa, NotGuestRam};
+    use anchorite_spec::manifest::{MAP_RAM, Mapping, Name, PERM_R, PERM_W};
+
+    pub(crate) fn memory_at(guest: u64, bytes: &'static mut [u8]) -> GuestMemory {
+        let mapping = Mapping {
+            name: Name::new("ram"),
+            kind: MAP_RAM,
+            perms: PERM_R | PERM_W,
+            guest,
+            size: bytes.len() as u64,
+            host: bytes.as_mut_ptr() as u64,
+            host_size: bytes.len() as u64,
+        };
+        // SAFETY: the bytes are leaked for the test and touched only through the result.
+        unsafe { GuestMemory::new([mapping].iter()) }
+    }
+
+    #[test]
+    fn views_end_where_the_region_ends() {
+        let memory = memory_at(0x1_0000, Box::leak(vec![0; 0x1000].into_boxed_slice()));
+        assert!(memory.view(Gpa(0x1_0fff), 1).is_ok());
+        for (gpa, len) in
+            [(0x1_0fff, 2), (0xffff, 1), (0x1_1000, 0), (u64::MAX, 2), (0x1_0000, usize::MAX)]
+        {
+            assert_eq!(memory.view(Gpa(gpa), len).err(), Some(NotGuestRam), "{gpa:#x}+{len:#x}");
+        }
+        assert_eq!(
+            memory.translate(Gpa(0x1_0010), 16).map(|h| h.0 & 0xf),
+            memory.translate(Gpa(0x1_0000), 16).map(|Hpa(h)| h & 0xf)
+        );
+    }
+
+    #[test]
+    fn words_are_big_endian_and_stay_inside() {
+        let memory = memory_at(0, Box::leak(vec![0xff; 8].into_boxed_slice()));
+        let view = memory.view(Gpa(0), 6).expect("inside");
+        view.write_be32(0, 0x0102_0304);
+        view.write_be32(4, 0x0506_0708);
+        let mut bytes = [0; 8];
+        memory.view(Gpa(0), 8).expect("inside").read(0, &mut bytes);
+        assert_eq!(bytes, [1, 2, 3, 4, 5, 6, 0xff, 0xff]);
+    }
+}

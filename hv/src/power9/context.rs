@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The contract between the entry/exit assembly and Rust, on one screen.
+//!
+//! One [`GuestContext`] per vCPU stands behind HSPRG0 for good. An exit stores what a Rust function
+//! may clobber (r0–r13, LR, CTR, XER, CR, CFAR) and where the guest stopped; r14–r31 stay in the
+//! machine's registers, which Rust preserves, and are stored only when the handler asks for
+//! [`FULL_FRAME`]. All else (SRR0/1, DAR, DSISR, SPRGs, FP, VMX, VSX, PMU, DEC, PIDR, LPIDR, LPCR)
+//! is the guest's for good and never moves.
+
+/// What [`GuestContext::handler`] returns: the guest goes on.
+pub const RESUME: u64 = 0;
+/// What [`GuestContext::handler`] returns: store r14–r31 too, then call
+/// [`GuestContext::slow_handler`], whatever it leaves in the context is what the guest gets.
+pub const FULL_FRAME: u64 = 1;
+
+/// Added to [`GuestContext::vector`] by vectors that save to HSRR0/1.
+pub const HSRR_FLAG: u64 = 2;
+
+/// The registers of a stopped vCPU, and what the entry code needs to reach Rust.
+#[repr(C, align(128))]
+pub struct GuestContext {
+    /// r0–r31. r14–r31 are valid only after [`FULL_FRAME`].
+    pub gpr: [u64; 32],
+    /// Where the guest goes on.
+    pub nip: u64,
+    /// Its machine state.
+    pub msr: u64,
+    /// Link register.
+    pub lr: u64,
+    /// Count register.
+    pub ctr: u64,
+    /// Fixed-point exception register.
+    pub xer: u64,
+    /// Condition register.
+    pub cr: u64,
+    /// Come-from address register.
+    pub cfar: u64,
+    /// The vector of the exit, plus [`HSRR_FLAG`].
+    pub vector: u64,
+    /// 1 while the guest runs: tells a guest's exit from a fault of the firmware.
+    pub in_guest: u64,
+    /// The firmware's stack while it serves an exit.
+    pub host_stack: u64,
+    /// The stack on which it dies.
+    pub fault_stack: u64,
+    /// The firmware's table of contents (r2).
+    pub host_toc: u64,
+    /// `extern "C" fn(*mut GuestContext) -> u64`: [`RESUME`] or [`FULL_FRAME`].
+    pub handler: u64,
+    /// `extern "C" fn(*mut GuestContext)`.
+    pub slow_handler: u64,
+    /// `extern "C" fn(*const FaultFrame, *mut GuestContext) -> !`.
+    pub fault_handler: u64,
+    /// r11–r13 and CR of the interrupted code, until the vector knows whose they are.
+    pub scratch: [u64; 4],
+    /// The firmware's own registers when it faulted.
+    pub fault: FaultFrame,
+}
+
+/// The firmware's registers at an exception that it took itself.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct FaultFrame {
+    /// r0–r31.
+    pub gpr: [u64; 32],
+    /// SRR0 or HSRR0.
+    pub pc: u64,
+    /// SRR1 or HSRR1.
+    pub msr: u64,
+    /// Link register.
+    pub lr: u64,
+    /// The vector.
+    pub vector: u64,
+    /// DAR.
+    pub dar: u64,
+    /// DSISR.
+    pub dsisr: u64,
+}
+
+const _: () = assert!(size_of::<GuestContext>() == 768);
+
+impl GuestContext {
+    /// A vCPU that has not started.
+    pub const EMPTY: Self = Self {
+        gpr: [0; 32],
+        nip: 0,
+        msr: 0,
+        lr: 0,
+        ctr: 0,
+        xer: 0,
+        cr: 0,
+        cfar: 0,
+        vector: 0,
+        in_guest: 0,
+        host_stack: 0,
+        fault_stack: 0,
+        host_toc: 0,
+        handler: 0,
+        slow_handler: 0,
+        fault_handler: 0,
+        scratch: [0; 4],
+        fault: FaultFrame { gpr: [0; 32], pc: 0, msr: 0, lr: 0, vector: 0, dar: 0, dsisr: 0 },
+    };
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
+/*
+ * Entry and exit. This block is copied to real address 0x100 and is position independent: it
+ * reaches Rust only through the pointers in the GuestContext behind HSPRG0.
+ *
+ * In at a vector:  the interrupted code's registers; real mode, HV, EE = 0, little-endian (HILE).
+ * Out at hrfid:    the guest, all registers as the context has them; HV = 0 in HSRR1, ME = 1.
+ * Clobbers:        HSPRG1, HSRR0, HSRR1, and for firmware faults nothing that the epitaph shows.
+ * Stack:           GC_HOST_STACK for guest exits, GC_FAULT_STACK for the firmware's own faults.
+ */
+    .section .vectors, "ax", @progbits
+    .balign 128
+    .globl  p9_vectors_start
+    .type   p9_vectors_start, @function
+p9_vectors_start:
+
+/* One vector: keeps r13, r12, CFAR; r12 = number, + 2 if the state is in HSRR0/1. 28 of 32 bytes. */
+.macro VECTOR number, flag
+    . = (\number) - 0x100
+    mtspr   305, 13                     /* HSPRG1 */
+    mfspr   13, 304                     /* HSPRG0 */
+    std     12, GC_SCRATCH + 8(13)
+    mfspr   12, 28                      /* CFAR, before the first branch */
+    std     12, GC_SCRATCH + 24(13)
+    li      12, (\number) + (\flag)
+    b       p9_exit
+.endm
+
+    VECTOR 0x100, 0                     /* system reset */
+    VECTOR 0x200, 0                     /* machine check */
+    VECTOR 0x300, 0                     /* 0x300 to 0x800: only ever the firmware's own */
+    VECTOR 0x380, 0
+    VECTOR 0x400, 0
+    VECTOR 0x480, 0
+    VECTOR 0x500, 2                     /* external; HSRR because LPES = 1 sends the guest's to it */
+    VECTOR 0x600, 0
+    VECTOR 0x700, 0
+    VECTOR 0x800, 0
+    VECTOR 0x900, 0
+    VECTOR 0x980, 2                     /* hypervisor decrementer */
+    VECTOR 0xa00, 0
+    VECTOR 0xc00, 0                     /* system call */
+    VECTOR 0xd00, 0
+    VECTOR 0xe00, 2                     /* hypervisor data storage */
+    VECTOR 0xe20, 2                     /* hypervisor instruction storage */
+    VECTOR 0xe40, 2                     /* hypervisor emulation assistance */
+    VECTOR 0xe60, 2                     /* hypervisor maintenance */
+    VECTOR 0xe80, 2                     /* hypervisor doorbell */
+    VECTOR 0xea0, 2                     /* hypervisor virtualization */
+    VECTOR 0xf00, 0
+    VECTOR 0xf20, 0
+    VECTOR 0xf40, 0
+    VECTOR 0xf60, 0
+    VECTOR 0xf80, 2                     /* hypervisor facility unavailable */
+    VECTOR 0x1200, 2
+    VECTOR 0x1300, 0
+    VECTOR 0x1500, 2                    /* soft patch */
+    VECTOR 0x1600, 2
+    VECTOR 0x1700, 0
+    VECTOR 0x1800, 2
+
+    . = 0x1900 - 0x100
+p9_exit:
+    std     11, GC_SCRATCH(13)
+    mfcr    11
+    std     11, GC_SCRATCH + 16(13)
+    ld      11, GC_IN_GUEST(13)
+    cmpdi   11, 0
+    beq     p9_own_fault
+
+    /* A guest exit. What Rust may clobber goes to the context. */
+    li      11, 0
+    std     11, GC_IN_GUEST(13)
+    std     0, GC_GPR + 0(13)
+    std     1, GC_GPR + 8(13)
+    std     2, GC_GPR + 16(13)
+    std     3, GC_GPR + 24(13)
+    std     4, GC_GPR + 32(13)
+    std     5, GC_GPR + 40(13)
+    std     6, GC_GPR + 48(13)
+    std     7, GC_GPR + 56(13)
+    std     8, GC_GPR + 64(13)
+    std     9, GC_GPR + 72(13)
+    std     10, GC_GPR + 80(13)
+    ld      3, GC_SCRATCH(13)
+    ld      4, GC_SCRATCH + 8(13)
+    ld      5, GC_SCRATCH + 16(13)
+    ld      6, GC_SCRATCH + 24(13)
+    mfspr   7, 305
+    std     3, GC_GPR + 88(13)
+    std     4, GC_GPR + 96(13)
+    std     7, GC_GPR + 104(13)
+    std     5, GC_CR(13)
+    std     6, GC_CFAR(13)
+    mflr    3
+    mfctr   4
+    mfxer   5
+    std     3, GC_LR(13)
+    std     4, GC_CTR(13)
+    std     5, GC_XER(13)
+    std     12, GC_VECTOR(13)
+    andi.   11, 12, 2
+    bne     1f
+    mfspr   3, 26                       /* SRR0, SRR1 */
+    mfspr   4, 27
+    b       2f
+1:  mfspr   3, 314                      /* HSRR0, HSRR1 */
+    mfspr   4, 315
+2:  std     3, GC_NIP(13)
+    std     4, GC_MSR(13)
+    ld      1, GC_HOST_STACK(13)
+    ld      2, GC_HOST_TOC(13)
+    ld      12, GC_HANDLER(13)
+    mtctr   12
+    mr      3, 13
+    bctrl
+    cmpdi   3, 0
+    bne     p9_full_frame
+
+/* Everything but r14 to r31 comes from the context. */
+p9_resume:
+    ld      3, GC_NIP(13)
+    ld      4, GC_MSR(13)
+    ld      5, GC_LR(13)
+    ld      6, GC_CTR(13)
+    ld      7, GC_XER(13)
+    ld      8, GC_CR(13)
+    ld      9, GC_CFAR(13)
+    mtspr   314, 3
+    mtspr   315, 4
+    mtlr    5
+    mtctr   6
+    mtxer   7
+    mtcrf   0xff, 8
+    mtspr   28, 9
+    li      10, 1
+    std     10, GC_IN_GUEST(13)
+    ld      0, GC_GPR + 0(13)
+    ld      1, GC_GPR + 8(13)
+    ld      2, GC_GPR + 16(13)
+    ld      3, GC_GPR + 24(13)
+    ld      4, GC_GPR + 32(13)
+    ld      5, GC_GPR + 40(13)
+    ld      6, GC_GPR + 48(13)
+    ld      7, GC_GPR + 56(13)
+    ld      8, GC_GPR + 64(13)
+    ld      9, GC_GPR + 72(13)
+    ld      10, GC_GPR + 80(13)
+    ld      11, GC_GPR + 88(13)
+    ld      12, GC_GPR + 96(13)
+    ld      13, GC_GPR + 104(13)
+    hrfid
+    b       .
+
+/* Moves r14 to r31 between the machine and the context; \op is std or ld. */
+.macro CALLEE_SAVED op
+    .irp    n, 14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    \op     \n, GC_GPR + 8 * \n(13)
+    .endr
+.endm
+
+p9_full_frame:
+    CALLEE_SAVED std
+    ld      12, GC_SLOW_HANDLER(13)
+    mtctr   12
+    mr      3, 13
+    bctrl
+    CALLEE_SAVED ld
+    b       p9_resume
+
+/* The firmware's own fault: its registers to the fault frame, then the last words. */
+p9_own_fault:
+    .irp    n, 0,1,2,3,4,5,6,7,8,9,10
+    std     \n, GC_FAULT + 8 * \n(13)
+    .endr
+    ld      3, GC_SCRATCH(13)
+    ld      4, GC_SCRATCH + 8(13)
+    mfspr   5, 305
+    std     3, GC_FAULT + 88(13)
+    std     4, GC_FAULT + 96(13)
+    std     5, GC_FAULT + 104(13)
+    .irp    n, 14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    std     \n, GC_FAULT + 8 * \n(13)
+    .endr
+    mflr    6
+    mfspr   7, 19                       /* DAR */
+    mfspr   8, 18                       /* DSISR */
+    andi.   11, 12, 2
+    bne     1f
+    mfspr   3, 26
+    mfspr   4, 27
+    b       2f
+1:  mfspr   3, 314
+    mfspr   4, 315
+2:  std     3, GC_FAULT + 256(13)
+    std     4, GC_FAULT + 264(13)
+    std     6, GC_FAULT + 272(13)
+    std     12, GC_FAULT + 280(13)
+    std     7, GC_FAULT + 288(13)
+    std     8, GC_FAULT + 296(13)
+    ld      1, GC_FAULT_STACK(13)
+    ld      2, GC_HOST_TOC(13)
+    ld      12, GC_FAULT_HANDLER(13)
+    mtctr   12
+    addi    3, 13, GC_FAULT
+    mr      4, 13
+    bctrl
+    b       .
+
+/* First entry, in the vectors' copy at its final address: r3 = context. Never returns. */
+    .globl  p9_enter
+    .type   p9_enter, @function
+p9_enter:
+    mr      13, 3
+    CALLEE_SAVED ld
+    b       p9_resume
+    .size   p9_enter, . - p9_enter
+
+    .globl  p9_vectors_end
+p9_vectors_end:
+    .size   p9_vectors_start, . - p9_vectors_start

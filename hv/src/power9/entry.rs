@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The entry/exit assembly, bound to the fields of [`GuestContext`] by name.
+#![expect(unsafe_code, reason = "binds the assembly of entry.S")]
+
+use core::mem::offset_of;
+
+use super::context::GuestContext;
+
+core::arch::global_asm!(
+    ".set GC_GPR, {gpr}", ".set GC_NIP, {nip}", ".set GC_MSR, {msr}", ".set GC_LR, {lr}",
+    ".set GC_CTR, {ctr}", ".set GC_XER, {xer}", ".set GC_CR, {cr}", ".set GC_CFAR, {cfar}",
+    ".set GC_VECTOR, {vector}", ".set GC_IN_GUEST, {in_guest}",
+    ".set GC_HOST_STACK, {host_stack}", ".set GC_FAULT_STACK, {fault_stack}",
+    ".set GC_HOST_TOC, {host_toc}", ".set GC_HANDLER, {handler}",
+    ".set GC_SLOW_HANDLER, {slow_handler}", ".set GC_FAULT_HANDLER, {fault_handler}",
+    ".set GC_SCRATCH, {scratch}", ".set GC_FAULT, {fault}",
+    include_str!("entry.S"),
+    gpr = const offset_of!(GuestContext, gpr),
+    nip = const offset_of!(GuestContext, nip),
+    msr = const offset_of!(GuestContext, msr),
+    lr = const offset_of!(GuestContext, lr),
+    ctr = const offset_of!(GuestContext, ctr),
+    xer = const offset_of!(GuestContext, xer),
+    cr = const offset_of!(GuestContext, cr),
+    cfar = const offset_of!(GuestContext, cfar),
+    vector = const offset_of!(GuestContext, vector),
+    in_guest = const offset_of!(GuestContext, in_guest),
+    host_stack = const offset_of!(GuestContext, host_stack),
+    fault_stack = const offset_of!(GuestContext, fault_stack),
+    host_toc = const offset_of!(GuestContext, host_toc),
+    handler = const offset_of!(GuestContext, handler),
+    slow_handler = const offset_of!(GuestContext, slow_handler),
+    fault_handler = const offset_of!(GuestContext, fault_handler),
+    scratch = const offset_of!(GuestContext, scratch),
+    fault = const offset_of!(GuestContext, fault),
+);
+
+unsafe extern "C" {
+    /// First byte of the block that is copied to real address 0x100.
+    pub safe static p9_vectors_start: u8;
+    /// One past its last byte.
+    pub safe static p9_vectors_end: u8;
+    /// The first entry's code inside the block; run it in the copy.
+    pub safe static p9_enter: u8;
+}

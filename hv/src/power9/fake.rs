@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A machine made of plain fields, on which the handlers are tested.
+use std::collections::VecDeque;
+
+use anchorite_spec::Ledger;
+use zerocopy::FromZeros;
+
+use super::board::{HardwareError, HviSource, Power9, Route, StorageFault};
+use super::context::GuestContext;
+use super::partition::Partition;
+use super::regs::{lpcr, msr};
+use crate::core::{DateTime, Machine};
+use crate::mem::tests::memory_at;
+use crate::mem::{Gpa, Hpa};
+
+/// What the fake saw and what it answers.
+#[derive(Default)]
+pub struct Fake {
+    pub output: Vec<u8>,
+    pub input: VecDeque<u8>,
+    pub console_full: bool,
+    pub now: Option<DateTime>,
+    pub random: Option<u64>,
+    pub srr: (u64, u64),
+    pub dar_dsisr: (u64, u64),
+    pub fault: StorageFault,
+    pub heir: u32,
+    pub hfscr: u64,
+    pub lpcr: u64,
+    pub ciabr: u64,
+    pub process_table: u64,
+    pub invalidated: Vec<(Option<u32>, bool)>,
+    pub idled: u32,
+    pub heartbeat_due: bool,
+    pub hvi: bool,
+    pub hmi_fails: bool,
+    pub routes: Vec<(u32, Route)>,
+    pub queues: Vec<(u32, u8, Option<(Hpa, u32)>)>,
+    pub hardware_fails: bool,
+    pub esb: Vec<(u32, u64, Option<u64>)>,
+}
+
+impl Fake {
+    fn outcome(&self) -> Result<(), HardwareError> {
+        if self.hardware_fails { Err(HardwareError) } else { Ok(()) }
+    }
+}
+
+impl Machine for Fake {
+    fn console_write(&mut self, bytes: &[u8]) -> bool {
+        if !self.console_full {
+            self.output.extend_from_slice(bytes);
+        }
+        !self.console_full
+    }
+
+    fn console_read(&mut self, buffer: &mut [u8]) -> usize {
+        let len = buffer.len().min(self.input.len());
+        buffer[..len].iter_mut().zip(self.input.drain(..len)).for_each(|(to, from)| *to = from);
+        len
+    }
+
+    fn ticks(&self) -> u64 {
+        0
+    }
+
+    fn clock(&mut self) -> Option<DateTime> {
+        self.now
+    }
+
+    fn set_clock(&mut self, now: DateTime) -> bool {
+        self.now = Some(now);
+        true
+    }
+
+    fn random(&mut self) -> Option<u64> {
+        self.random
+    }
+}
+
+impl Power9 for Fake {
+    fn srr(&self) -> (u64, u64) {
+        self.srr
+    }
+
+    fn set_srr(&mut self, srr0: u64, srr1: u64) {
+        self.srr = (srr0, srr1);
+    }
+
+    fn set_dar_dsisr(&mut self, dar: u64, dsisr: u64) {
+        self.dar_dsisr = (dar, dsisr);
+    }
+
+    fn storage_fault(&self) -> StorageFault {
+        self.fault
+    }
+
+    fn heir(&self) -> u32 {
+        self.heir
+    }
+
+    fn hfscr(&self) -> u64 {
+        self.hfscr
+    }
+
+    fn update_lpcr(&mut self, clear: u64, set: u64) {
+        self.lpcr = self.lpcr & !clear | set;
+    }
+
+    fn lpcr(&self) -> u64 {
+        self.lpcr
+    }
+
+    fn set_ciabr(&mut self, value: u64) {
+        self.ciabr = value;
+    }
+
+    fn set_process_table(&mut self, entry: u64) {
+        self.process_table = entry;
+    }
+
+    fn invalidate(&mut self, pid: Option<u32>, page_walk_cache: bool) {
+        self.invalidated.push((pid, page_walk_cache));
+    }
+
+    fn idle(&mut self) {
+        self.idled += 1;
+    }
+
+    fn heartbeat(&mut self) -> bool {
+        self.heartbeat_due
+    }
+
+    fn virtualization_interrupt(&mut self) -> HviSource {
+        if self.hvi { HviSource::Firmware } else { HviSource::Spurious }
+    }
+
+    fn maintenance_interrupt(&mut self) -> Result<(), HardwareError> {
+        if self.hmi_fails { Err(HardwareError) } else { Ok(()) }
+    }
+
+    fn clear_doorbell(&mut self) {}
+
+    fn cpu_characteristics(&self) -> (u64, u64) {
+        (0x11, 0x22)
+    }
+
+    fn route_source(&mut self, lisn: u32, route: Route) -> Result<(), HardwareError> {
+        self.outcome()?;
+        self.routes.push((lisn, route));
+        Ok(())
+    }
+
+    fn sync_source(&mut self, _: u32) -> Result<(), HardwareError> {
+        self.outcome()
+    }
+
+    fn set_queue(
+        &mut self,
+        server: u32,
+        priority: u8,
+        page: Option<(Hpa, u32)>,
+    ) -> Result<(), HardwareError> {
+        self.outcome()?;
+        self.queues.push((server, priority, page));
+        Ok(())
+    }
+
+    fn queue_state(&mut self, _: u32, _: u8) -> Result<(u32, u32), HardwareError> {
+        self.outcome().map(|()| (1, 5))
+    }
+
+    fn esb_load(&mut self, lisn: u32, offset: u64) -> u64 {
+        self.esb.push((lisn, offset, None));
+        3
+    }
+
+    fn esb_store(&mut self, lisn: u32, offset: u64, value: u64) {
+        self.esb.push((lisn, offset, Some(value)));
+    }
+
+    fn esb_trigger_page(&self, lisn: u32) -> Gpa {
+        Gpa(0x6_0100_0000_0000 + u64::from(lisn) * 0x2_0000)
+    }
+}
+
+/// Where the fake guest's RAM begins, and how much it has.
+pub const RAM: (u64, u64) = (0x10_0000, 0x4_0000);
+
+/// A partition with 256 KiB of RAM at 1 MiB, four sources, and the fake machine.
+pub fn partition() -> Partition<Fake> {
+    let layout = std::alloc::Layout::from_size_align(RAM.1 as usize, 0x1_0000).expect("a layout");
+    #[expect(unsafe_code, reason = "64 KiB aligned memory for the fake guest")]
+    // SAFETY: the layout has a size; the memory is zeroed, and leaked for the test.
+    let ram =
+        unsafe { std::slice::from_raw_parts_mut(std::alloc::alloc_zeroed(layout), layout.size()) };
+    let mut manifest = anchorite_spec::Manifest::new_zeroed();
+    manifest.xive_sources = 4;
+    manifest.vcpus = 1;
+    let ledger = Box::leak(Box::new(Ledger::EMPTY));
+    let machine = Fake { lpcr: lpcr::GUEST, ..Fake::default() };
+    Partition::new(machine, memory_at(RAM.0, ram), ledger, &manifest)
+}
+
+/// A vCPU in supervisor state about to leave by `vector`.
+pub fn context(vector: u64) -> GuestContext {
+    GuestContext { vector, nip: 0x4000, msr: msr::SF | msr::ME | msr::RI, ..GuestContext::EMPTY }
+}
+
+/// A vCPU that has just executed `sc 1` with these r3, r4, ….
+pub fn hcall(args: &[u64]) -> GuestContext {
+    let mut ctx = context(super::regs::vector::SYSTEM_CALL);
+    ctx.gpr[3..3 + args.len()].copy_from_slice(args);
+    ctx
+}

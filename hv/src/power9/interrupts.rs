@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The guest's interrupt sources and event queues, as the H_INT family configures them.
+//!
+//! XIVE delivers without exits once configured; this module only checks what the guest asks for
+//! and remembers it, so that it can be read back and reset. Priority 7 is the firmware's.
+use super::board::{Power9, Route};
+use super::context::GuestContext;
+use super::hcall::{HcallError, HcallResult, done};
+use super::partition::Partition;
+use crate::mem::{Gpa, Hpa};
+
+/// The priority that masks a source.
+pub const MASKED: u8 = 0xff;
+/// Sources that a guest may have at most.
+pub const SOURCES: usize = 256;
+/// Priorities that a guest may use: 0 to 6.
+pub const PRIORITIES: usize = 7;
+/// Every ESB and TIMA page is this large, as a power of two.
+pub const PAGE_SHIFT: u64 = 16;
+/// The only event queue size that the guest's tree offers, as a power of two.
+pub const QUEUE_SHIFT: u64 = 16;
+
+const RESET_ROUTE: Route = Route { server: 0, priority: MASKED, eisn: 0 };
+
+/// An event queue that the guest gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Where, in guest real space.
+    pub guest: u64,
+    /// The guest's flags.
+    pub flags: u64,
+}
+
+/// What the guest configured.
+pub struct Interrupts {
+    sources: u32,
+    route: [Route; SOURCES],
+    queue: [Option<Queue>; PRIORITIES],
+}
+
+impl Interrupts {
+    /// `sources` masked sources and no queues.
+    #[must_use]
+    pub fn new(sources: u32) -> Self {
+        let sources = sources.min(SOURCES as u32);
+        Self { sources, route: [RESET_ROUTE; SOURCES], queue: [None; PRIORITIES] }
+    }
+
+    fn source(&self, lisn: u64, blame: HcallError) -> Result<u32, HcallError> {
+        if lisn < u64::from(self.sources) { Ok(lisn as u32) } else { Err(blame) }
+    }
+}
+
+fn no_flags_but(flags: u64, known: u64) -> Result<(), HcallError> {
+    if flags & !known == 0 { Ok(()) } else { Err(HcallError::Parameter) }
+}
+
+fn server(number: u64, blame: HcallError) -> Result<u32, HcallError> {
+    if number == 0 { Ok(0) } else { Err(blame) }
+}
+
+fn priority(number: u64, blame: HcallError) -> Result<u8, HcallError> {
+    if number < PRIORITIES as u64 { Ok(number as u8) } else { Err(blame) }
+}
+
+/// H_INT_GET_SOURCE_INFO(flags, lisn): characteristics, management page, trigger page, page shift.
+pub fn get_source_info<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
+    no_flags_but(ctx.gpr[4], 0)?;
+    let lisn = p.interrupts.source(ctx.gpr[5], HcallError::P2)?;
+    let trigger = p.machine.esb_trigger_page(lisn).0;
+    ctx.gpr[4] = 0;
+    ctx.gpr[5] = trigger + (1 << PAGE_SHIFT);
+    ctx.gpr[6] = trigger;
+    ctx.gpr[7] = PAGE_SHIFT;
+    done()
+}
+
+const SET_EISN: u64 = 2;
+const MASK: u64 = 1;
+
+/// H_INT_SET_SOURCE_CONFIG(flags, lisn, server, priority, eisn).
+pub fn set_source_config<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
+    let [flags, lisn, target, prio, eisn] = [4, 5, 6, 7, 8].map(|n| ctx.gpr[n]);
+    no_flags_but(flags, SET_EISN | MASK)?;
+    let lisn = p.interrupts.source(lisn, HcallError::P2)?;
+    let old = p.interrupts.route[lisn as usize];
+    let route = if prio == u64::from(MASKED) || flags & MASK != 0 {
+        Route { priority: MASKED, ..old }
+    } else {
+        let server = server(target, HcallError::P3)?;
+        let priority = priority(prio, HcallError::P4)?;
+        if flags & SET_EISN != 0 && eisn >> 31 != 0 {
+            return Err(HcallError::P5);
+        }
+        let eisn = if flags & SET_EISN != 0 { eisn as u32 } else { old.eisn };
+        Route { server, priority, eisn }
+    };
+    p.machine.route_source(lisn, route).map_err(|_| HcallError::Hardware)?;
+    p.interrupts.route[lisn as usize] = route;
+    done()
+}
+
+/// H_INT_GET_SOURCE_CONFIG(flags, lisn): server, priority, eisn.
+pub fn get_source_config<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
+    no_flags_but(ctx.gpr[4], 0)?;
+    let lisn = p.interrupts.source(ctx.gpr[5], HcallError::P2)?;
+    let route = p.interrupts.route[lisn as usize];
+    ctx.gpr[4] = u64::from(route.server);
+    ctx.gpr[5] = u64::from(route.priority);
+    ctx.gpr[6] = u64::from(route.eisn);
+    done()
+}
+
+/// H_INT_GET_QUEUE_INFO(flags, server, priority): the queue's own event state page, of which none
+/// is mapped (all ones), and the queue's size as a power of two, 0 while it has none.
+pub fn get_queue_info<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
+    no_flags_but(ctx.gpr[4], 0)?;
+    server(ctx.gpr[5], HcallError::P2)?;
+    let priority = priority(ctx.gpr[6], HcallError::P3)?;
+    ctx.gpr[4] = u64::MAX;
+    ctx.gpr[5] = p.interrupts.queue[usize::from(priority)].map_or(0, |_| QUEUE_SHIFT);
+    done()
+}
+
+const ALWAYS_NOTIFY: u64 = 1;
+
+/// H_INT_SET_QUEUE_CONFIG(flags, server, priority, page, size): size 0 takes the queue away.
+pub fn set_queue_config<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
+    let [flags, target, prio, page, size] = [4, 5, 6, 7, 8].map(|n| ctx.gpr[n]);
+    no_flags_but(flags, ALWAYS_NOTIFY)?;
+    let server = server(target, HcallError::P2)?;
+    let priority = priority(prio, HcallError::P3)?;
+    let memory: Option<(Hpa, u32)> = match size {
+        0 => None,
+        QUEUE_SHIFT => {
+            let bytes = 1 << QUEUE_SHIFT;
+            if !page.is_multiple_of(bytes) {
+                return Err(HcallError::P4);
+            }
+            let host = p.memory.translate(Gpa(page), bytes).map_err(|_| HcallError::P4)?;
+            Some((host, QUEUE_SHIFT as u32))
+        }
+        _ => return Err(HcallError::P5),
+    };
+    p.machine.set_queue(server, priority, memory).map_err(|_| HcallError::Hardware)?;
+    p.interrupts.queue[usize::from(priority)] = memory.map(|_| Queue { guest: page, flags });
+    done()
+}
+
+const DEBUG: u64 = 1;
+
+/// H_INT_GET_QUEUE_CONFIG(flags, server, priority): flags (with the generation in bit 62 on
+/// request), page, size, and on request the next index.
+pub fn get_queue_config<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
+    let [flags, target, prio] = [4, 5, 6].map(|n| ctx.gpr[n]);
+    no_flags_but(flags, DEBUG)?;
+    let server = server(target, HcallError::P2)?;
+    let priority = priority(prio, HcallError::P3)?;
+    let queue = p.interrupts.queue[usize::from(priority)];
+    let (generation, index) = match queue {
+        Some(_) if flags & DEBUG != 0 => {
+            p.machine.queue_state(server, priority).map_err(|_| HcallError::Hardware)?
+        }
+        _ => (0, 0),
+    };
+    ctx.gpr[4] = queue.map_or(0, |q| q.flags) | u64::from(generation) << 1;
+    ctx.gpr[5] = queue.map_or(0, |q| q.guest);
+    ctx.gpr[6] = queue.map_or(0, |_| QUEUE_SHIFT);
+    ctx.gpr[7] = u64::from(index);
+    done()
+}
+
+const ESB_STORE: u64 = 1;
+
+/// H_INT_ESB(flags, lisn, offset, data): one 8-byte access to the source's management page.
+pub fn esb<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
+    let [flags, lisn, offset, data] = [4, 5, 6, 7].map(|n| ctx.gpr[n]);
+    no_flags_but(flags, ESB_STORE)?;
+    let lisn = p.interrupts.source(lisn, HcallError::P2)?;
+    if offset >= 1 << PAGE_SHIFT || !offset.is_multiple_of(8) {
+        return Err(HcallError::P3);
+    }
+    ctx.gpr[4] = if flags & ESB_STORE != 0 {
+        p.machine.esb_store(lisn, offset, data);
+        u64::MAX
+    } else {
+        p.machine.esb_load(lisn, offset)
+    };
+    done()
+}
+
+/// H_INT_SYNC(flags, lisn).
+pub fn sync<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
+    no_flags_but(ctx.gpr[4], 0)?;
+    let lisn = p.interrupts.source(ctx.gpr[5], HcallError::P2)?;
+    p.machine.sync_source(lisn).map_err(|_| HcallError::Hardware)?;
+    done()
+}
+
+/// H_INT_RESET(flags): every source masked, every queue taken away.
+pub fn reset<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
+    no_flags_but(ctx.gpr[4], 0)?;
+    for lisn in 0..p.interrupts.sources {
+        if p.interrupts.route[lisn as usize] != RESET_ROUTE {
+            p.machine.route_source(lisn, RESET_ROUTE).map_err(|_| HcallError::Hardware)?;
+            p.interrupts.route[lisn as usize] = RESET_ROUTE;
+        }
+    }
+    for priority in 0..PRIORITIES {
+        if p.interrupts.queue[priority].is_some() {
+            p.machine.set_queue(0, priority as u8, None).map_err(|_| HcallError::Hardware)?;
+            p.interrupts.queue[priority] = None;
+        }
+    }
+    done()
+}
+
+/// H_INT_SET_OS_REPORTING_LINE, H_INT_GET_OS_REPORTING_LINE: not offered.
+pub fn reporting_line<M: Power9>(_: &mut Partition<M>, _: &mut GuestContext) -> HcallResult {
+    Err(HcallError::Function)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::{Fake, RAM, hcall, partition};
+    use super::super::hcall::serve;
+    use super::*;
+
+    fn call(p: &mut Partition<Fake>, args: &[u64]) -> [u64; 5] {
+        let mut ctx = hcall(args);
+        let _ = serve(p, &mut ctx);
+        [3, 4, 5, 6, 7].map(|n| ctx.gpr[n])
+    }
+
+    fn code(p: &mut Partition<Fake>, args: &[u64]) -> i64 {
+        call(p, args)[0] as i64
+    }
+
+    #[test]
+    fn sources_are_described_and_bounded() {
+        let mut p = partition();
+        let page = 0x6_0100_0000_0000 + 3 * 0x2_0000;
+        assert_eq!(call(&mut p, &[0x3a8, 0, 3]), [0, 0, page + 0x1_0000, page, 16]);
+        assert_eq!(code(&mut p, &[0x3a8, 0, 4]), -55);
+        assert_eq!(code(&mut p, &[0x3a8, 1, 0]), -4);
+    }
+
+    #[test]
+    fn routes_are_checked_kept_and_reset() {
+        let mut p = partition();
+        assert_eq!(code(&mut p, &[0x3ac, 2, 1, 0, 6, 16]), 0);
+        let route = Route { server: 0, priority: 6, eisn: 16 };
+        assert_eq!(p.machine.routes, [(1, route)]);
+        assert_eq!(call(&mut p, &[0x3b0, 0, 1])[..4], [0, 0, 6, 16]);
+        assert_eq!(code(&mut p, &[0x3ac, 0, 1, 0, 0xff, 0]), 0);
+        assert_eq!(call(&mut p, &[0x3b0, 0, 1])[..4], [0, 0, 0xff, 16], "masked, number kept");
+        for (args, expected) in [
+            ([4, 1, 0, 6, 16], -4),
+            ([2, 4, 0, 6, 16], -55),
+            ([2, 1, 1, 6, 16], -56),
+            ([2, 1, 0, 7, 16], -57),
+            ([2, 1, 0, 6, 1 << 31], -58),
+        ] {
+            let [a, b, c, d, e] = args;
+            assert_eq!(code(&mut p, &[0x3ac, a, b, c, d, e]), expected, "{args:x?}");
+        }
+        p.machine.hardware_fails = true;
+        assert_eq!(code(&mut p, &[0x3ac, 2, 1, 0, 5, 17]), -1);
+        assert_eq!(
+            call(&mut p, &[0x3b0, 0, 1])[..4],
+            [0, 0, 0xff, 16],
+            "a failure changes nothing"
+        );
+    }
+
+    #[test]
+    fn queues_lie_in_guest_ram_or_are_refused() {
+        let mut p = partition();
+        let page = RAM.0 + 0x1_0000;
+        assert_eq!(code(&mut p, &[0x3b8, 1, 0, 6, page, 16]), 0);
+        assert_eq!(call(&mut p, &[0x3bc, 0, 0, 6]), [0, 1, page, 16, 0]);
+        assert_eq!(call(&mut p, &[0x3bc, 1, 0, 6]), [0, 1 | 2, page, 16, 5]);
+        assert_eq!(call(&mut p, &[0x3b4, 0, 0, 6])[..3], [0, u64::MAX, 16]);
+        for (args, expected) in [
+            ([2, 0, 6, page, 16], -4),
+            ([1, 1, 6, page, 16], -55),
+            ([1, 0, 7, page, 16], -56),
+            ([1, 0, 6, page + 4096, 16], -57),
+            ([1, 0, 6, RAM.0 + RAM.1, 16], -57),
+            ([1, 0, 6, u64::MAX & !0xffff, 16], -57),
+            ([1, 0, 6, page, 12], -58),
+        ] {
+            let [a, b, c, d, e] = args;
+            assert_eq!(code(&mut p, &[0x3b8, a, b, c, d, e]), expected, "{args:x?}");
+        }
+        assert_eq!(code(&mut p, &[0x3d0, 0]), 0);
+        assert_eq!(p.machine.queues.last(), Some(&(0, 6, None)));
+        assert_eq!(call(&mut p, &[0x3bc, 0, 0, 6]), [0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn event_state_accesses_stay_on_their_page() {
+        let mut p = partition();
+        assert_eq!(call(&mut p, &[0x3c8, 0, 1, 0x800, 0])[..2], [0, 3]);
+        assert_eq!(call(&mut p, &[0x3c8, 1, 1, 0x400, 9])[..2], [0, u64::MAX]);
+        assert_eq!(p.machine.esb, [(1, 0x800, None), (1, 0x400, Some(9))]);
+        assert_eq!(code(&mut p, &[0x3c8, 0, 1, 0x1_0000, 0]), -56);
+        assert_eq!(code(&mut p, &[0x3c8, 0, 1, 4, 0]), -56);
+        assert_eq!(code(&mut p, &[0x3c8, 2, 1, 0, 0]), -4);
+        assert_eq!(code(&mut p, &[0x3cc, 0, 9]), -55);
+        assert_eq!(code(&mut p, &[0x3c0, 0, 0, 0]), -2);
+    }
+}

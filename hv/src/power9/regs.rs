@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! POWER9 registers as their manual names them (Power ISA 3.0B, Book III), by value.
+
+/// Machine state register bits.
+pub mod msr {
+    /// Sixty-four-bit mode.
+    pub const SF: u64 = 1 << 63;
+    /// Hypervisor state.
+    pub const HV: u64 = 1 << 60;
+    /// External interrupts enabled.
+    pub const EE: u64 = 0x8000;
+    /// Problem state.
+    pub const PR: u64 = 0x4000;
+    /// Machine checks enabled.
+    pub const ME: u64 = 0x1000;
+    /// Instruction relocation.
+    pub const IR: u64 = 0x20;
+    /// Data relocation.
+    pub const DR: u64 = 0x10;
+    /// Recoverable interrupt.
+    pub const RI: u64 = 0x2;
+    /// Little-endian.
+    pub const LE: u64 = 0x1;
+}
+
+/// Logical partitioning control register bits (SPR 318).
+pub mod lpcr {
+    /// Default prefetch depth 4.
+    pub const DPFD_4: u64 = 4 << 52;
+    /// Hypervisor virtualization interrupts leave `stop`.
+    pub const PECE_HVEE: u64 = 1 << 46;
+    /// Interrupts reach the guest little-endian.
+    pub const ILE: u64 = 0x0200_0000;
+    /// Radix tables use the process table.
+    pub const UPRT: u64 = 0x40_0000;
+    /// Host radix.
+    pub const HR: u64 = 0x10_0000;
+    /// PURR and SPURR count.
+    pub const ONL: u64 = 0x4_0000;
+    /// Large decrementer.
+    pub const LD: u64 = 0x2_0000;
+    /// Doorbells, external, decrementer and maintenance interrupts leave `stop`.
+    pub const PECE: u64 = 0x1_f000;
+    /// The guest may issue tlbie.
+    pub const GTSE: u64 = 0x400;
+    /// Hypervisor state ignores external interrupts.
+    pub const HEIC: u64 = 0x10;
+    /// External interrupts go to the guest.
+    pub const LPES: u64 = 0x8;
+    /// Hypervisor virtualization interrupts enabled.
+    pub const HVICE: u64 = 0x2;
+    /// Hypervisor decrementer interrupts enabled.
+    pub const HDICE: u64 = 0x1;
+
+    /// What a guest runs with before it asks for anything.
+    pub const GUEST: u64 =
+        DPFD_4 | PECE_HVEE | UPRT | HR | ONL | LD | PECE | GTSE | HEIC | LPES | HVICE | HDICE;
+}
+
+/// Hypervisor facility status and control register bits (SPR 190): everything but transactional
+/// memory and msgsndp, which a guest with one thread a core has no use for.
+pub const HFSCR_GUEST: u64 = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x80 | 0x100;
+
+/// HDSISR and HSRR1 causes of a hypervisor storage interrupt.
+pub mod storage {
+    /// No translation.
+    pub const NO_TRANSLATION: u64 = 0x4000_0000;
+    /// The access is not allowed.
+    pub const PROTECTION: u64 = 0x0800_0000;
+    /// The access was a store (data side only).
+    pub const STORE: u64 = 0x0200_0000;
+    /// The access was the guest's own table walk.
+    pub const TABLE_WALK: u64 = 0x0002_0000;
+    /// All cause bits that HSRR1 carries for the instruction side.
+    pub const INSTRUCTION_CAUSES: u64 = 0x5800_0000 | 0x000e_0000;
+}
+
+/// Program interrupt causes in SRR1.
+pub mod program {
+    /// Illegal instruction.
+    pub const ILLEGAL: u64 = 0x8_0000;
+    /// Privileged instruction.
+    pub const PRIVILEGED: u64 = 0x4_0000;
+}
+
+/// Interrupt vectors, as the guest and the firmware see them.
+pub mod vector {
+    /// System reset.
+    pub const SYSTEM_RESET: u64 = 0x100;
+    /// Machine check.
+    pub const MACHINE_CHECK: u64 = 0x200;
+    /// Data storage.
+    pub const DATA_STORAGE: u64 = 0x300;
+    /// Instruction storage.
+    pub const INSTRUCTION_STORAGE: u64 = 0x400;
+    /// Program.
+    pub const PROGRAM: u64 = 0x700;
+    /// Hypervisor decrementer.
+    pub const HDEC: u64 = 0x980;
+    /// System call.
+    pub const SYSTEM_CALL: u64 = 0xc00;
+    /// Hypervisor data storage.
+    pub const HDSI: u64 = 0xe00;
+    /// Hypervisor instruction storage.
+    pub const HISI: u64 = 0xe20;
+    /// Hypervisor emulation assistance.
+    pub const HEA: u64 = 0xe40;
+    /// Hypervisor maintenance.
+    pub const HMI: u64 = 0xe60;
+    /// Hypervisor doorbell.
+    pub const HV_DOORBELL: u64 = 0xe80;
+    /// Hypervisor virtualization.
+    pub const HVI: u64 = 0xea0;
+    /// Hypervisor facility unavailable.
+    pub const HFAC_UNAVAILABLE: u64 = 0xf80;
+    /// Soft patch.
+    pub const SOFT_PATCH: u64 = 0x1500;
+}

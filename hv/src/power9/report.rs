@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! One line on the console for each of a guest's first mistakes: what, where, and what it got.
+use core::fmt::Write;
+
+use anchorite_spec::Range;
+
+use super::board::Power9;
+use super::context::GuestContext;
+use super::partition::{Partition, REPORTS};
+use crate::core::end::Text;
+
+/// How every line of the firmware begins.
+pub const TAG: &str = "anchorite: ";
+
+/// Writes one tagged line; what the console refuses is dropped, a report must not wait.
+pub fn line<M: Power9>(machine: &mut M, text: &dyn core::fmt::Display) {
+    let mut line = Text::new();
+    let _ = write!(line, "{TAG}{text}\r\n");
+    for chunk in line.as_bytes().chunks(16) {
+        if !machine.console_write(chunk) {
+            return;
+        }
+    }
+}
+
+fn due<M>(p: &mut Partition<M>) -> bool {
+    p.reports = p.reports.saturating_add(1);
+    p.reports <= REPORTS
+}
+
+/// Reports an access or an interrupt of the guest, the first few times.
+pub fn guest_fault<M: Power9>(
+    p: &mut Partition<M>,
+    ctx: &GuestContext,
+    what: &str,
+    address: Option<u64>,
+    answer: &str,
+) {
+    if !due(p) {
+        return;
+    }
+    let mut text = Text::new();
+    let _ = write!(text, "guest {what}");
+    if let Some(address) = address {
+        let place = Range::new(address, 1);
+        let name = p.reach.iter().flatten().find(|reach| reach.range.contains(place));
+        let name = name.as_ref().map_or("nothing mapped there", |reach| reach.name.as_str());
+        let _ = write!(text, " at guest real {address:#x} ({name})");
+    }
+    let _ = write!(text, ", pc {:#x}, msr {:#x}: {answer}", ctx.nip, ctx.msr);
+    say(p, &text);
+}
+
+/// Reports an instruction that the core does not know.
+pub fn illegal_instruction<M: Power9>(p: &mut Partition<M>, ctx: &GuestContext, heir: u32) {
+    if !due(p) {
+        return;
+    }
+    let mut text = Text::new();
+    let _ = write!(text, "guest instruction {heir:#010x} is not known, pc {:#x}", ctx.nip);
+    if heir == 0x60 {
+        let _ = write!(text, " (little-endian code run big-endian)");
+    }
+    let _ = write!(text, ": program interrupt injected");
+    say(p, &text);
+}
+
+/// Reports the use of a withheld facility.
+pub fn facility<M: Power9>(p: &mut Partition<M>, ctx: &GuestContext, facility: u64) {
+    if !due(p) {
+        return;
+    }
+    let mut text = Text::new();
+    let _ = write!(
+        text,
+        "guest used facility {facility} (HFSCR), which it does not have, pc {:#x}: program \
+         interrupt injected",
+        ctx.nip
+    );
+    say(p, &text);
+}
+
+fn say<M: Power9>(p: &mut Partition<M>, text: &Text) {
+    let text = core::str::from_utf8(text.as_bytes()).unwrap_or("?");
+    line(&mut p.machine, &text);
+    if p.reports == REPORTS {
+        line(&mut p.machine, &"further reports of this kind are only counted");
+    }
+}

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! RTAS: the guest's run-time services (LoPAR ch. 7).
+//!
+//! The guest calls its stub in 32-bit real mode with the address of an argument buffer; the stub
+//! hands that over by one private hypercall. The buffer is big-endian 32-bit words: token, number
+//! of inputs, number of outputs, inputs, outputs; the first output is the status.
+use anchorite_spec::rtas as token;
+use anchorite_spec::{End, ExitReason};
+
+use super::board::Power9;
+use super::context::GuestContext;
+use super::partition::Partition;
+use crate::core::{Action, DateTime};
+use crate::mem::{Gpa, GuestSlice};
+
+const SUCCESS: i32 = 0;
+const HARDWARE: i32 = -1;
+const PARAMETER: i32 = -3;
+
+const ARGS: usize = 16;
+const HEAD_WORDS: usize = 3;
+
+/// One call's argument buffer.
+struct Call {
+    buffer: GuestSlice,
+    inputs: usize,
+    outputs: usize,
+}
+
+impl Call {
+    fn input(&self, n: usize) -> u32 {
+        self.buffer.read_be32(4 * (HEAD_WORDS + n))
+    }
+
+    fn set_output(&self, n: usize, value: u32) {
+        if n < self.outputs {
+            self.buffer.write_be32(4 * (HEAD_WORDS + self.inputs + n), value);
+        }
+    }
+
+    fn answer(&self, status: i32) -> Action {
+        self.set_output(0, status as u32);
+        Action::Resume
+    }
+
+    fn has(&self, inputs: usize, outputs: usize) -> bool {
+        self.inputs == inputs && self.outputs == outputs
+    }
+}
+
+/// Serves the stub's hypercall; r4 is the buffer's guest real address, 32 bits of it.
+pub fn serve<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> Action {
+    let Some((token, call)) = accept(p, ctx.gpr[4] & 0xffff_ffff) else {
+        p.count(ExitReason::RtasUnknown);
+        ctx.gpr[3] = PARAMETER as i64 as u64;
+        return Action::Resume;
+    };
+    ctx.gpr[3] = 0;
+    match token {
+        token::POWER_OFF => {
+            p.count(ExitReason::RtasPowerOff);
+            if call.has(2, 1) { Action::End(End::PoweredOff) } else { call.answer(PARAMETER) }
+        }
+        token::SYSTEM_REBOOT => {
+            p.count(ExitReason::RtasSystemReboot);
+            if call.has(0, 1) { Action::End(End::Rebooted) } else { call.answer(PARAMETER) }
+        }
+        token::OS_TERM => os_term(p, &call),
+        token::DISPLAY_CHARACTER => display_character(p, &call),
+        token::GET_TIME_OF_DAY => get_time_of_day(p, &call),
+        token::SET_TIME_OF_DAY => set_time_of_day(p, &call),
+        token::GET_SYSTEM_PARAMETER => {
+            p.count(ExitReason::RtasGetSystemParameter);
+            // No parameter is kept; "not supported" is what the call says of one it does not have.
+            call.answer(PARAMETER)
+        }
+        _ => {
+            p.count(ExitReason::RtasUnknown);
+            call.answer(PARAMETER)
+        }
+    }
+}
+
+fn accept<M>(p: &Partition<M>, address: u64) -> Option<(u32, Call)> {
+    let head = p.memory.view(Gpa(address), 4 * HEAD_WORDS).ok()?;
+    let (token, inputs, outputs) = (head.read_be32(0), head.read_be32(4), head.read_be32(8));
+    let (inputs, outputs) = (inputs as usize, outputs as usize);
+    if inputs > ARGS || outputs > ARGS {
+        return None;
+    }
+    let words = HEAD_WORDS + inputs + outputs;
+    let buffer = p.memory.view(Gpa(address), 4 * words).ok()?;
+    Some((token, Call { buffer, inputs, outputs }))
+}
+
+/// ibm,os-term(string): the guest's panic. Linux may hand over no string; the line that it has
+/// just printed then stands in.
+fn os_term<M: Power9>(p: &mut Partition<M>, call: &Call) -> Action {
+    p.count(ExitReason::RtasOsTerm);
+    if !call.has(1, 1) {
+        return call.answer(PARAMETER);
+    }
+    let address = call.input(0);
+    let mut byte = [0];
+    for i in 0..anchorite_spec::epitaph::TEXT_BYTES as u64 {
+        let Ok(view) = p.memory.view(Gpa(u64::from(address) + i), 1) else { break };
+        view.read(0, &mut byte);
+        if address == 0 || byte[0] == 0 {
+            break;
+        }
+        p.last_words.push(&byte);
+    }
+    if p.last_words.as_bytes().is_empty() {
+        let mut line = [0; 256];
+        match p.tail.last_line_with(b"Kernel panic", &mut line) {
+            Some(len) => p.last_words.push(&line[..len]),
+            None => p.last_words.push(b"the guest gave no text"),
+        }
+    }
+    Action::End(End::GuestPanic)
+}
+
+/// display-character(character).
+fn display_character<M: Power9>(p: &mut Partition<M>, call: &Call) -> Action {
+    p.count(ExitReason::RtasDisplayCharacter);
+    if !call.has(1, 1) {
+        return call.answer(PARAMETER);
+    }
+    let byte = [call.input(0) as u8];
+    if !p.machine.console_write(&byte) {
+        return call.answer(-2);
+    }
+    p.tail.push(&byte);
+    call.answer(SUCCESS)
+}
+
+/// get-time-of-day: status, year, month, day, hour, minute, second, nanosecond.
+fn get_time_of_day<M: Power9>(p: &mut Partition<M>, call: &Call) -> Action {
+    p.count(ExitReason::RtasGetTimeOfDay);
+    if !call.has(0, 8) {
+        return call.answer(PARAMETER);
+    }
+    let Some(now) = p.machine.clock() else { return call.answer(HARDWARE) };
+    let fields = [now.year, now.month, now.day, now.hour, now.minute, now.second, now.nanosecond];
+    for (n, field) in fields.into_iter().enumerate() {
+        call.set_output(n + 1, field);
+    }
+    call.answer(SUCCESS)
+}
+
+/// set-time-of-day(year, month, day, hour, minute, second, nanosecond).
+fn set_time_of_day<M: Power9>(p: &mut Partition<M>, call: &Call) -> Action {
+    p.count(ExitReason::RtasSetTimeOfDay);
+    if !call.has(7, 1) {
+        return call.answer(PARAMETER);
+    }
+    let [year, month, day, hour, minute, second, nanosecond] =
+        [0, 1, 2, 3, 4, 5, 6].map(|n| call.input(n));
+    let now = DateTime { year, month, day, hour, minute, second, nanosecond };
+    if !now.is_valid() {
+        return call.answer(PARAMETER);
+    }
+    call.answer(if p.machine.set_clock(now) { SUCCESS } else { HARDWARE })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::{Fake, RAM, hcall, partition};
+    use super::*;
+
+    const AT: u64 = RAM.0 + 0x100;
+
+    /// Makes one call with its arguments at [`AT`]; returns what follows and the outputs.
+    fn call(
+        p: &mut Partition<Fake>,
+        token: u32,
+        inputs: &[u32],
+        outputs: usize,
+    ) -> (Action, Vec<u32>) {
+        let buffer = p.memory.view(Gpa(AT), 256).expect("RAM");
+        let head = [token, inputs.len() as u32, outputs as u32];
+        for (n, word) in head.iter().chain(inputs).enumerate() {
+            buffer.write_be32(4 * n, *word);
+        }
+        let action = serve(p, &mut hcall(&[super::super::hcall::H_RTAS, AT]));
+        let first = 3 + inputs.len();
+        (action, (first..first + outputs).map(|n| buffer.read_be32(4 * n)).collect())
+    }
+
+    const REFUSED: u32 = PARAMETER as u32;
+
+    #[test]
+    fn ends() {
+        let mut p = partition();
+        assert_eq!(
+            call(&mut p, token::POWER_OFF, &[u32::MAX; 2], 1).0,
+            Action::End(End::PoweredOff)
+        );
+        assert_eq!(call(&mut p, token::SYSTEM_REBOOT, &[], 1).0, Action::End(End::Rebooted));
+        assert_eq!(call(&mut p, token::POWER_OFF, &[], 1), (Action::Resume, vec![REFUSED]));
+    }
+
+    #[test]
+    fn a_panic_brings_its_text_or_the_console_has_it() {
+        let mut p = partition();
+        let text = RAM.0 + 0x800;
+        p.memory.view(Gpa(text), 32).expect("RAM").write(0, b"OS panic: oh\0rest");
+        let (action, _) = call(&mut p, token::OS_TERM, &[text as u32], 1);
+        assert_eq!(action, Action::End(End::GuestPanic));
+        assert_eq!(p.last_words.as_bytes(), b"OS panic: oh");
+
+        let mut p = partition();
+        p.tail.push(b"[ 1.0] Kernel panic - not syncing: why\r\n");
+        let _ = call(&mut p, token::OS_TERM, &[0], 1);
+        assert_eq!(p.last_words.as_bytes(), b"Kernel panic - not syncing: why");
+    }
+
+    #[test]
+    fn the_clock_is_read_and_set() {
+        let mut p = partition();
+        assert_eq!(call(&mut p, token::GET_TIME_OF_DAY, &[], 8).1[0], HARDWARE as u32);
+        let date = [2026, 11, 22, 23, 59, 58, 7];
+        assert_eq!(call(&mut p, token::SET_TIME_OF_DAY, &date, 1).1, [0]);
+        assert_eq!(call(&mut p, token::GET_TIME_OF_DAY, &[], 8).1[1..], date);
+        let wrong = [2026, 2, 30, 0, 0, 0, 0];
+        assert_eq!(call(&mut p, token::SET_TIME_OF_DAY, &wrong, 1).1, [REFUSED]);
+    }
+
+    #[test]
+    fn characters_and_parameters() {
+        let mut p = partition();
+        assert_eq!(call(&mut p, token::DISPLAY_CHARACTER, &[0x141], 1).1, [0]);
+        assert_eq!(p.machine.output, b"A");
+        assert_eq!(call(&mut p, token::GET_SYSTEM_PARAMETER, &[44, 0, 4096], 1).1, [REFUSED]);
+        assert_eq!(call(&mut p, 999, &[], 1).1, [REFUSED]);
+    }
+
+    #[test]
+    fn buffers_outside_guest_ram_are_refused() {
+        let mut p = partition();
+        let end = RAM.0 + RAM.1;
+        for address in [0, end - 8, end, 0xffff_fff8] {
+            let mut ctx = hcall(&[super::super::hcall::H_RTAS, address]);
+            assert_eq!(serve(&mut p, &mut ctx), Action::Resume);
+            assert_eq!(ctx.gpr[3] as i64, -3);
+        }
+        // A head that fits, with arguments that do not.
+        let head = p.memory.view(Gpa(end - 12), 12).expect("RAM");
+        head.write_be32(0, token::POWER_OFF);
+        for (inputs, outputs) in [(2, 1), (17, 0), (0, 17), (u32::MAX, u32::MAX)] {
+            head.write_be32(4, inputs);
+            head.write_be32(8, outputs);
+            let mut ctx = hcall(&[super::super::hcall::H_RTAS, end - 12]);
+            assert_eq!(serve(&mut p, &mut ctx), Action::Resume);
+        }
+        assert_eq!(p.ledger.row[0].count[ExitReason::RtasUnknown.slot()], 8);
+    }
+}
