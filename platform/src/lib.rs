@@ -1,3 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Machines behind the hypervisor's Machine trait.
-#![no_std]
+//! The machines: each module puts one platform behind the hypervisor's traits.
+#![cfg_attr(not(test), no_std)]
+
+#[cfg(target_arch = "powerpc64")]
+pub mod powernv;

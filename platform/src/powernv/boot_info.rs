@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What the loader found and set up, handed to the resident firmware once.
+
+/// Guest interrupt sources at most.
+pub const SOURCES: usize = anchorite_hv::power9::interrupts::SOURCES;
+/// Interrupts of OPAL's own devices at most.
+pub const OPAL_INTERRUPTS: usize = 64;
+
+/// One of OPAL's own interrupts.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub struct OpalInterrupt {
+    /// Global interrupt number.
+    pub number: u32,
+    /// Always 0.
+    pub reserved: u32,
+    /// Host real address of its end-of-interrupt page.
+    pub eoi_page: u64,
+}
+
+/// The loader's findings. All addresses are host real.
+#[repr(C)]
+pub struct BootInfo {
+    /// OPAL's base, r2 of every call.
+    pub opal_base: u64,
+    /// OPAL's entry point.
+    pub opal_entry: u64,
+    /// The image, where it was loaded.
+    pub image: u64,
+    /// The manifest's copy.
+    pub manifest: u64,
+    /// Timebase ticks between two heartbeats that OPAL asks for; 0 for none.
+    pub heartbeat_ticks: u64,
+    /// XIVE thread management area, hypervisor page.
+    pub tima_hv: u64,
+    /// The thread's own event queue: 4 KiB.
+    pub own_queue: u64,
+    /// The guest's virtual processor, as OPAL numbers it.
+    pub guest_vp: u64,
+    /// The guest's virtual processor in the thread context's CAM line, with its valid bit.
+    pub guest_cam: u32,
+    /// Guest sources in use.
+    pub sources: u32,
+    /// OPAL interrupts in use.
+    pub opal_interrupts: u32,
+    /// 1 if `clock` holds a time.
+    pub clock_valid: u32,
+    /// Seconds since 1970 at `clock_ticks`.
+    pub clock_seconds: u64,
+    /// Timebase at which the clock was read.
+    pub clock_ticks: u64,
+    /// H_GET_CPU_CHARACTERISTICS' words.
+    pub characteristics: [u64; 2],
+    /// Global interrupt number of each guest source.
+    pub irq: [u32; SOURCES],
+    /// Trigger page of each guest source; the management page follows it.
+    pub esb: [u64; SOURCES],
+    /// OPAL's own interrupts.
+    pub opal_interrupt: [OpalInterrupt; OPAL_INTERRUPTS],
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The core's own registers and instructions (Power ISA 3.0B, Book III).
+use core::arch::asm;
+
+/// Special-purpose register numbers.
+pub mod spr {
+    /// Data storage interrupt status.
+    pub const DSISR: u32 = 18;
+    /// Data address.
+    pub const DAR: u32 = 19;
+    /// Decrementer.
+    pub const DEC: u32 = 22;
+    /// Save/restore 0.
+    pub const SRR0: u32 = 26;
+    /// Save/restore 1.
+    pub const SRR1: u32 = 27;
+    /// Process id.
+    pub const PIDR: u32 = 48;
+    /// Completed instruction address breakpoint.
+    pub const CIABR: u32 = 187;
+    /// Hypervisor facility status and control.
+    pub const HFSCR: u32 = 190;
+    /// Processor version.
+    pub const PVR: u32 = 287;
+    /// Hypervisor scratch 0: the vCPU's context.
+    pub const HSPRG0: u32 = 304;
+    /// Hypervisor data storage interrupt status.
+    pub const HDSISR: u32 = 306;
+    /// Hypervisor data address.
+    pub const HDAR: u32 = 307;
+    /// Hypervisor decrementer.
+    pub const HDEC: u32 = 310;
+    /// Logical partitioning control.
+    pub const LPCR: u32 = 318;
+    /// Logical partition id.
+    pub const LPIDR: u32 = 319;
+    /// Hypervisor maintenance exceptions.
+    pub const HMER: u32 = 336;
+    /// Processor compatibility.
+    pub const PCR: u32 = 338;
+    /// Hypervisor emulated instruction.
+    pub const HEIR: u32 = 339;
+    /// Authority mask override.
+    pub const AMOR: u32 = 349;
+    /// Partition table control.
+    pub const PTCR: u32 = 464;
+    /// Access segment descriptor.
+    pub const ASDR: u32 = 816;
+    /// Processor stop status and control.
+    pub const PSSCR: u32 = 855;
+    /// Processor id.
+    pub const PIR: u32 = 1023;
+}
+
+/// Reads a special-purpose register.
+#[inline(always)]
+#[must_use]
+pub fn mfspr<const N: u32>() -> u64 {
+    let value;
+    // SAFETY: reading a register of `spr` has no side effect in hypervisor state.
+    unsafe { asm!("mfspr {0}, {1}", out(reg) value, const N, options(nomem, nostack)) };
+    value
+}
+
+/// Writes a special-purpose register and synchronizes the context.
+///
+/// # Safety
+/// The value must keep the firmware itself running: no translation, its stack and context intact.
+#[inline(always)]
+pub unsafe fn mtspr<const N: u32>(value: u64) {
+    // SAFETY: the caller vouches for the value.
+    unsafe { asm!("mtspr {1}, {0}", "isync", in(reg) value, const N, options(nostack)) };
+}
+
+/// The timebase.
+#[inline(always)]
+#[must_use]
+pub fn timebase() -> u64 {
+    let value;
+    // SAFETY: reads a counter.
+    unsafe { asm!("mfspr {0}, 268", out(reg) value, options(nomem, nostack)) };
+    value
+}
+
+/// A conditioned random number, or `None` when the generator has none.
+#[must_use]
+pub fn darn() -> Option<u64> {
+    for _ in 0..16 {
+        let value: u64;
+        // SAFETY: `darn` only writes its target register.
+        unsafe { asm!("darn {0}, 1", out(reg) value, options(nomem, nostack)) };
+        if value != u64::MAX {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// Orders all storage accesses.
+pub fn sync() {
+    // SAFETY: a barrier.
+    unsafe { asm!("sync", options(nostack)) };
+}
+
+/// Makes code that was just written executable: `len` bytes at `start`.
+///
+/// # Safety
+/// The range must be mapped memory.
+pub unsafe fn flush_code(start: u64, len: u64) {
+    let mut line = start & !127;
+    while line < start + len {
+        // SAFETY: cache operations on memory that the caller vouched for.
+        unsafe { asm!("dcbst 0, {0}", "sync", "icbi 0, {0}", in(reg) line, options(nostack)) };
+        line += 128;
+    }
+    // SAFETY: barriers.
+    unsafe { asm!("sync", "isync", options(nostack)) };
+}
+
+/// Zeroes whole cache blocks: both addresses are multiples of 128.
+///
+/// # Safety
+/// The range must be memory that nothing else uses.
+pub unsafe fn zero_blocks(start: u64, end: u64) {
+    let mut block = start;
+    while block < end {
+        // SAFETY: the caller vouched for the range; the core's block size is 128 bytes.
+        unsafe { asm!("dcbz 0, {0}", in(reg) block, options(nostack)) };
+        block += 128;
+    }
+    sync();
+}
+
+/// How much a partition's translations are forgotten: RIC of `tlbie`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Translations only.
+    Tlb,
+    /// Translations, the page walk cache and table entries.
+    All,
+}
+
+/// Forgets cached translations of partition `lpid`: one process's with `pid`, otherwise all,
+/// process-scoped and partition-scoped (Power ISA 3.0B, Book III, 5.9.3.3).
+pub fn tlb_invalidate(lpid: u32, pid: Option<u32>, scope: Scope) {
+    // RB: IS = 1 (one process) or 2 (one partition); RS: PID in the upper half, LPID in the lower.
+    let (rb, rs) = match pid {
+        Some(pid) => (0x400_u64, u64::from(pid) << 32 | u64::from(lpid)),
+        None => (0x800_u64, u64::from(lpid)),
+    };
+    sync();
+    // SAFETY: invalidation only makes the core walk tables again. The words are
+    // `tlbie r4, r5, RIC, PRS, R = 1`, which the assembler has no name for.
+    unsafe {
+        match (scope, pid) {
+            (Scope::Tlb, _) => {
+                asm!("ptesync", ".long 0x7ca32264", in("r4") rb, in("r5") rs, options(nostack));
+            }
+            (Scope::All, _) => {
+                asm!("ptesync", ".long 0x7cab2264", in("r4") rb, in("r5") rs, options(nostack));
+            }
+        }
+        if pid.is_none() {
+            asm!(".long 0x7ca92264", in("r4") rb, in("r5") rs, options(nostack));
+        }
+        asm!("eieio", "tlbsync", "ptesync", options(nostack));
+    }
+}
+
+/// Waits in the shallowest idle state, in which the core keeps everything and goes on with the
+/// next instruction when an interrupt is pending, also a masked one.
+///
+/// HEIC is off meanwhile, or the guest's own external interrupts would not end the wait.
+///
+/// # Safety
+/// External interrupts must be off (MSR.EE = 0), and `running` must be the present LPCR.
+pub unsafe fn stop(running: u64, heic: u64) {
+    // SAFETY: LPCR differs from the present one in a bit that only matters to hypervisor state with
+    // EE = 1; PSSCR 0 asks for no state loss.
+    unsafe {
+        mtspr::<{ spr::LPCR }>(running & !heic);
+        mtspr::<{ spr::PSSCR }>(0);
+        asm!("ptesync", "stop", options(nostack));
+        mtspr::<{ spr::LPCR }>(running);
+    }
+}
+
+macro_rules! cache_inhibited {
+    ($load:ident, $store:ident, $type:ty, $l:literal, $s:literal) => {
+        /// A cache-inhibited load from a big-endian device register.
+        ///
+        /// # Safety
+        /// `address` must be such a register, and reading it must harm nothing.
+        #[must_use]
+        pub unsafe fn $load(address: u64) -> $type {
+            let value: u64;
+            // SAFETY: the caller vouches for the address; translation is off.
+            unsafe {
+                asm!(concat!($l, " {0}, 0, {1}"), "sync", out(reg) value, in(reg) address,
+                     options(nostack));
+            }
+            <$type>::from_be(value as $type)
+        }
+
+        /// A cache-inhibited store to a big-endian device register.
+        ///
+        /// # Safety
+        /// `address` must be such a register, and the value must harm nothing.
+        pub unsafe fn $store(address: u64, value: $type) {
+            let value = u64::from(value.to_be());
+            // SAFETY: as above.
+            unsafe {
+                asm!("sync", concat!($s, " {0}, 0, {1}"), in(reg) value, in(reg) address,
+                     options(nostack));
+            }
+        }
+    };
+}
+
+cache_inhibited!(load8, store8, u8, "lbzcix", "stbcix");
+cache_inhibited!(load16, store16, u16, "lhzcix", "sthcix");
+cache_inhibited!(load32, store32, u32, "lwzcix", "stwcix");
+cache_inhibited!(load64, store64, u64, "ldcix", "stdcix");
