@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The machine against the image: what the image relies on is looked up in the machine's own
+//! device tree, and the first thing that differs is named.
+use anchorite_hv::core::DateTime;
+use anchorite_platform::powernv::boot_info::{BootInfo, OPAL_INTERRUPTS};
+use anchorite_platform::powernv::core::{mfspr, spr};
+use anchorite_spec::manifest::{MAP_RAM, Manifest};
+use anchorite_spec::{End, Range};
+use fdt::Fdt;
+use fdt::node::FdtNode;
+
+use crate::end::end;
+
+const MEMORY_NODES: usize = 32;
+
+/// What the machine's tree says.
+pub struct Facts {
+    memory: [Range; MEMORY_NODES],
+    memory_nodes: usize,
+    cores: u32,
+    timebase_hz: u64,
+    heartbeat_ms: u64,
+    characteristics: [u64; 2],
+    /// XIVE thread management area: hypervisor page.
+    pub tima_hv: u64,
+    tima_os: u64,
+    /// OPAL's own interrupts.
+    pub opal_interrupt: [u32; OPAL_INTERRUPTS],
+    /// How many.
+    pub opal_interrupts: usize,
+}
+
+/// The tree at `address`.
+///
+/// # Safety
+/// A flattened tree must stand there, unchanged for as long as the result lives.
+pub unsafe fn read_tree(address: *const u8) -> Fdt<'static> {
+    // SAFETY: the caller vouches for the address; the header is checked by the crate.
+    match unsafe { Fdt::from_ptr(address) } {
+        Ok(tree) => tree,
+        Err(error) => mismatch(format_args!("the machine's device tree is unusable: {error:?}")),
+    }
+}
+
+fn mismatch(reason: core::fmt::Arguments) -> ! {
+    end(End::BoardMismatch, reason)
+}
+
+/// Compares the machine with what `manifest` relies on; does not return if they differ.
+pub fn check(tree: Fdt<'static>, manifest: &Manifest) -> Facts {
+    let facts = collect(&tree);
+    check_processor(&facts, manifest);
+    for range in manifest.ram() {
+        if !facts.has_memory(range) {
+            mismatch(format_args!(
+                "the image needs RAM {:#x}+{:#x}, the machine does not have all of it; give it \
+                 more or change [[ram]] in the board config",
+                range.base, range.size
+            ));
+        }
+    }
+    check_reserved(&tree, manifest);
+    if facts.tima_os != manifest.xive_tima_host {
+        mismatch(format_args!(
+            "the interrupt controller's OS page is at {:#x}, guest.xive.tima_host says {:#x}",
+            facts.tima_os, manifest.xive_tima_host
+        ));
+    }
+    facts
+}
+
+fn check_processor(facts: &Facts, manifest: &Manifest) {
+    let pvr = mfspr::<{ spr::PVR }>();
+    if pvr & manifest.pvr_mask != manifest.pvr {
+        mismatch(format_args!(
+            "the processor is {pvr:#010x}, the image is for {:#010x} (mask {:#010x})",
+            manifest.pvr, manifest.pvr_mask
+        ));
+    }
+    if facts.cores < manifest.cores {
+        mismatch(format_args!(
+            "the machine has {} cores, the image needs {}",
+            facts.cores, manifest.cores
+        ));
+    }
+    if facts.timebase_hz != manifest.timebase_hz {
+        mismatch(format_args!(
+            "the timebase runs at {} Hz, the guest's tree says {}",
+            facts.timebase_hz, manifest.timebase_hz
+        ));
+    }
+}
+
+/// Nothing that the earlier firmware reserved may be the image's or the guest's.
+fn check_reserved(tree: &Fdt, manifest: &Manifest) {
+    let image = Range::new(manifest.load_window.base, manifest.image_size);
+    let own = [
+        ("firmware.memory", manifest.firmware),
+        ("the image", image),
+        ("vectors", manifest.vectors),
+    ];
+    let guest = manifest.mappings().filter(|mapping| mapping.kind == MAP_RAM);
+    let guest =
+        guest.map(|mapping| (mapping.name.as_str(), Range::new(mapping.host, mapping.size)));
+    for (name, range) in own.into_iter().chain(guest) {
+        for reserved in tree.memory_reservations() {
+            let reserved = Range::new(reserved.address() as u64, reserved.size() as u64);
+            if reserved.overlaps(range) {
+                mismatch(format_args!(
+                    "{name} {:#x}+{:#x} meets memory that the machine's firmware keeps, {:#x}+{:#x}",
+                    range.base, range.size, reserved.base, reserved.size
+                ));
+            }
+        }
+    }
+}
+
+impl Facts {
+    fn has_memory(&self, wanted: Range) -> bool {
+        let mut at = wanted.base;
+        let Some(end) = wanted.end() else { return false };
+        while at < end {
+            let node = self.memory[..self.memory_nodes]
+                .iter()
+                .find(|node| node.contains(Range::new(at, 1)));
+            match node.and_then(|node| node.end()) {
+                Some(next) => at = next,
+                None => return false,
+            }
+        }
+        true
+    }
+}
+
+/// One pass over all nodes.
+fn collect(tree: &Fdt<'static>) -> Facts {
+    let mut facts = Facts {
+        memory: [Range::default(); MEMORY_NODES],
+        memory_nodes: 0,
+        cores: 0,
+        timebase_hz: 0,
+        heartbeat_ms: 0,
+        characteristics: [0; 2],
+        tima_hv: 0,
+        tima_os: 0,
+        opal_interrupt: [0; OPAL_INTERRUPTS],
+        opal_interrupts: 0,
+    };
+    let mut features = false;
+    for node in tree.all_nodes() {
+        match text(&node, "device_type") {
+            Some("memory") => facts.add_memory(&node),
+            Some("cpu") => {
+                facts.cores += 1;
+                facts.timebase_hz = u64::from(cell(&node, "timebase-frequency").unwrap_or(0));
+            }
+            _ => {}
+        }
+        if is_compatible(&node, "ibm,opal-xive-pe") {
+            facts.tima_hv = reg(&node, 1).base;
+            facts.tima_os = reg(&node, 2).base;
+        }
+        if node.name == "ibm,opal" {
+            facts.heartbeat_ms = u64::from(cell(&node, "ibm,heartbeat-ms").unwrap_or(0));
+            facts.add_opal_interrupts(&node);
+        }
+        features = node.name == "fw-features" || features && !node.name.contains('@');
+        if features {
+            facts.add_feature(&node);
+        }
+    }
+    facts
+}
+
+impl Facts {
+    fn add_memory(&mut self, node: &FdtNode) {
+        let range = reg(node, 0);
+        if self.memory_nodes < MEMORY_NODES && !range.is_empty() {
+            self.memory[self.memory_nodes] = range;
+            self.memory_nodes += 1;
+        }
+    }
+
+    fn add_opal_interrupts(&mut self, node: &FdtNode) {
+        let Some(list) = node.property("opal-interrupts") else { return };
+        for word in list.value.chunks_exact(4).take(OPAL_INTERRUPTS) {
+            self.opal_interrupt[self.opal_interrupts] =
+                u32::from_be_bytes(word.try_into().unwrap_or_default());
+            self.opal_interrupts += 1;
+        }
+    }
+
+    /// The machine's firmware names each property of its processors that bears on speculation; the
+    /// guest gets them as H_GET_CPU_CHARACTERISTICS' bits (LoPAR, IBM bit numbers).
+    fn add_feature(&mut self, node: &FdtNode) {
+        const FEATURES: [(&str, usize, u32); 11] = [
+            ("inst-spec-barrier-ori31,31,0", 0, 0),
+            ("fw-bcctrl-serialized", 0, 1),
+            ("inst-l1d-flush-ori30,30,0", 0, 2),
+            ("inst-l1d-flush-trig2", 0, 3),
+            ("fw-l1d-thread-split", 0, 4),
+            ("fw-count-cache-disabled", 0, 7),
+            ("fw-count-cache-flush-bcctr2,0,0", 0, 9),
+            ("speculation-policy-favor-security", 1, 0),
+            ("needs-l1d-flush-msr-pr-0-to-1", 1, 1),
+            ("needs-spec-barrier-for-bound-checks", 1, 2),
+            ("needs-count-cache-flush-on-context-switch", 1, 5),
+        ];
+        if node.property("enabled").is_none() {
+            return;
+        }
+        for (name, word, bit) in FEATURES {
+            if node.name == name {
+                self.characteristics[word] |= 1 << (63 - bit);
+            }
+        }
+    }
+}
+
+fn text<'a>(node: &FdtNode<'_, 'a>, name: &str) -> Option<&'a str> {
+    node.property(name)?.as_str()
+}
+
+fn cell(node: &FdtNode, name: &str) -> Option<u32> {
+    node.property(name)?.value.get(..4)?.try_into().ok().map(u32::from_be_bytes)
+}
+
+fn is_compatible(node: &FdtNode, name: &str) -> bool {
+    let list = node.property("compatible").map_or(&[][..], |property| property.value);
+    list.split(|byte| *byte == 0).any(|entry| entry == name.as_bytes())
+}
+
+/// The n-th pair of a `reg` with two cells each, or the empty range.
+fn reg(node: &FdtNode, n: usize) -> Range {
+    let list = node.property("reg").map_or(&[][..], |property| property.value);
+    let word = |at: usize| {
+        let bytes = list.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
+        bytes.map_or(0, u64::from_be_bytes)
+    };
+    Range::new(word(16 * n), word(16 * n + 8))
+}
+
+/// Puts into `info` what the resident firmware needs of the machine.
+pub fn hand_over(facts: &Facts, info: &mut BootInfo) {
+    info.heartbeat_ticks = facts.heartbeat_ms * (facts.timebase_hz / 1000);
+    info.tima_hv = facts.tima_hv;
+    info.characteristics = facts.characteristics;
+}
+
+/// OPAL's clock, binary-coded decimals: year, month, day; hour, minute, second in the upper bytes.
+pub fn clock_seconds(date: u32, time: u64) -> Option<u64> {
+    let bcd = |byte: u64| (byte >> 4 & 15) as u32 * 10 + (byte & 15) as u32;
+    let date = u64::from(date);
+    let now = DateTime {
+        year: bcd(date >> 24) * 100 + bcd(date >> 16),
+        month: bcd(date >> 8),
+        day: bcd(date),
+        hour: bcd(time >> 56),
+        minute: bcd(time >> 48),
+        second: bcd(time >> 40),
+        nanosecond: 0,
+    };
+    now.is_valid().then(|| now.to_seconds())
+}

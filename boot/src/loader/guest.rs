@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Guest memory as the guest first sees it: zero, then the parts that the image holds for it.
+use alloc::vec::Vec;
+
+use anchorite_hv::mem::{Gpa, GuestMemory};
+use anchorite_platform::powernv::core as cpu;
+use anchorite_spec::End;
+use anchorite_spec::Range;
+use anchorite_spec::manifest::{
+    CODEC_NONE, CODEC_ZSTD, MAP_RAM, Manifest, Part, SPACE_GUEST, part_name,
+};
+use ruzstd::decoding::FrameDecoder;
+
+use crate::end::{end, require};
+use crate::{heap, image};
+
+/// What the unpacker is given, if guest RAM has that much left.
+const HEAP: u64 = 48 << 20;
+/// What it needs at the least: its window and tables.
+const LEAST_HEAP: u64 = 12 << 20;
+
+/// Zeroes all guest RAM and unpacks the guest's parts into it.
+pub fn fill(image: u64, manifest: &Manifest) {
+    for mapping in manifest.mappings().filter(|mapping| mapping.kind == MAP_RAM) {
+        // SAFETY: board::check found this to be RAM of which nothing is the firmware's; the builder
+        // aligned it to 64 KiB.
+        unsafe { cpu::zero_blocks(mapping.host, mapping.host + mapping.size) };
+    }
+    // SAFETY: as above; nothing else writes guest RAM before the guest runs.
+    let memory = unsafe { GuestMemory::new(manifest.mappings()) };
+    let scratch = scratch(manifest);
+    // SAFETY: guest RAM that no part goes to, zeroed again below.
+    unsafe { heap::give(scratch.base, scratch.size) };
+    for part in manifest.parts.iter().filter(|p| p.kind != 0 && p.space == SPACE_GUEST) {
+        unpack(image, part, &memory);
+    }
+    // SAFETY: as above; the heap is used no more.
+    unsafe { cpu::zero_blocks(scratch.base, scratch.base + scratch.size) };
+    seed(manifest, &memory);
+}
+
+/// The end of the largest stretch of guest RAM behind all parts.
+fn scratch(manifest: &Manifest) -> Range {
+    let mut best = Range::default();
+    for mapping in manifest.mappings().filter(|mapping| mapping.kind == MAP_RAM) {
+        let guest = Range::new(mapping.guest, mapping.size);
+        let used = manifest
+            .parts
+            .iter()
+            .filter(|p| {
+                p.kind != 0 && p.space == SPACE_GUEST && guest.contains(Range::new(p.dest, 1))
+            })
+            .map(|p| p.dest + p.memory_size - guest.base)
+            .max()
+            .unwrap_or(0);
+        let used = used.next_multiple_of(4096);
+        let free = mapping.size.saturating_sub(used);
+        if free > best.size {
+            best = Range::new(mapping.host + used, free);
+        }
+    }
+    require(best.size >= LEAST_HEAP, "guest RAM has no room to unpack the kernel in");
+    let size = best.size.min(HEAP);
+    Range::new(best.base + best.size - size, size)
+}
+
+fn unpack(image: u64, part: &Part, memory: &GuestMemory) {
+    let packed = image::bytes(image, part);
+    let Ok(host) = memory.translate(Gpa(part.dest), part.unpacked_size) else {
+        refuse(part, "does not fit guest RAM")
+    };
+    // SAFETY: guest RAM, found so by `translate`; the guest does not run yet.
+    let target =
+        unsafe { core::slice::from_raw_parts_mut(host.0 as *mut u8, part.unpacked_size as usize) };
+    let written = match part.codec {
+        CODEC_NONE if packed.len() == target.len() => {
+            target.copy_from_slice(packed);
+            target.len()
+        }
+        CODEC_ZSTD => match FrameDecoder::new().decode_all(packed, target) {
+            Ok(written) => written,
+            Err(_) => refuse(part, "cannot be unpacked"),
+        },
+        _ => refuse(part, "has a codec that this firmware lacks"),
+    };
+    if written != target.len() {
+        refuse(part, "is shorter than it says");
+    }
+    // SAFETY: as above.
+    unsafe { cpu::flush_code(host.0, part.unpacked_size) };
+}
+
+fn refuse(part: &Part, what: &str) -> ! {
+    end(End::ImageRefused, format_args!("part {} {what}", part_name(part.kind)))
+}
+
+/// A fresh seed for the guest's random pool, from the machine's generator or not at all.
+fn seed(manifest: &Manifest, memory: &GuestMemory) {
+    if manifest.guest_seed_offset == 0 {
+        return;
+    }
+    let words: Vec<u64> = (0..4).map_while(|_| cpu::darn()).collect();
+    let at = Gpa(manifest.guest_tree + manifest.guest_seed_offset);
+    if let (4, Ok(view)) = (words.len(), memory.view(at, 32)) {
+        for (n, word) in words.iter().enumerate() {
+            view.write(8 * n, &word.to_be_bytes());
+        }
+    }
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The image against its own digests, and its resident parts to their places.
+use core::mem::offset_of;
+
+use anchorite_spec::End;
+use anchorite_spec::Range;
+use anchorite_spec::manifest::{
+    ARCH_POWER9, BOOT_OPAL_PAYLOAD, CODEC_NONE, MAGIC, Manifest, Part, SPACE_HOST, VERSION,
+    part_name,
+};
+use sha2::{Digest, Sha256};
+use zerocopy::IntoBytes;
+
+use crate::end::{self, end};
+
+/// Memory that an epitaph may be written to before the manifest is trusted: above the vectors,
+/// below the load window.
+const EPITAPH_WINDOW: Range = Range::new(0x2000, 0x2000_0000 - 0x2000);
+
+/// Checks the manifest and every part, and ends the boot at the first that is not as built.
+pub fn verify(image: u64, manifest: &Manifest) {
+    let epitaph = Range::new(manifest.epitaph, size_of::<anchorite_spec::Epitaph>() as u64);
+    if EPITAPH_WINDOW.contains(epitaph) && manifest.epitaph.is_multiple_of(8) {
+        end::epitaph_at(manifest.epitaph);
+    }
+    if manifest.magic != MAGIC || manifest.version != VERSION {
+        refuse(format_args!("there is no manifest of this version; build the image again"));
+    }
+    if manifest_digest(manifest) != manifest.digest {
+        refuse(format_args!("the manifest was changed after the build"));
+    }
+    if manifest.arch != ARCH_POWER9 || manifest.boot != BOOT_OPAL_PAYLOAD {
+        refuse(format_args!("the image is for another kind of board"));
+    }
+    for part in manifest.parts.iter().filter(|part| part.kind != 0) {
+        let bytes = bytes(image, part);
+        if <[u8; 32]>::from(Sha256::digest(bytes)) != part.digest {
+            refuse(format_args!(
+                "part {} was changed after the build; flash the image again",
+                part_name(part.kind)
+            ));
+        }
+    }
+}
+
+fn refuse(reason: core::fmt::Arguments) -> ! {
+    end(End::ImageRefused, reason)
+}
+
+/// SHA-256 of the manifest with its digest field zero.
+fn manifest_digest(manifest: &Manifest) -> [u8; 32] {
+    let bytes = manifest.as_bytes();
+    let at = offset_of!(Manifest, digest);
+    let mut hash = Sha256::new();
+    hash.update(&bytes[..at]);
+    hash.update([0; 32]);
+    hash.update(&bytes[at + 32..]);
+    hash.finalize().into()
+}
+
+/// A part's bytes in the image.
+pub fn bytes(image: u64, part: &Part) -> &'static [u8] {
+    // SAFETY: the manifest's own digest was right, or this is the check that finds out; the range
+    // lies in the load window, which is memory.
+    unsafe { core::slice::from_raw_parts((image + part.offset) as *const u8, part.size as usize) }
+}
+
+/// The first bytes of the build id, as people compare them.
+pub fn short_id(manifest: &Manifest) -> impl core::fmt::Display {
+    struct Short([u8; 8]);
+    impl core::fmt::Display for Short {
+        fn fmt(&self, f: &mut core::fmt::Formatter) -> core::fmt::Result {
+            self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        }
+    }
+    let mut short = [0; 8];
+    short.copy_from_slice(&manifest.build_id[..8]);
+    Short(short)
+}
+
+/// Copies the parts that stay to their places in the firmware's memory, and the manifest to its
+/// own. Returns the copy.
+pub fn place(image: u64, manifest: &Manifest) -> &'static Manifest {
+    for part in manifest.parts.iter().filter(|p| p.kind != 0 && p.space == SPACE_HOST) {
+        if part.codec != CODEC_NONE
+            || !manifest.firmware.contains(Range::new(part.dest, part.memory_size))
+        {
+            refuse(format_args!("part {} has no place in the firmware", part_name(part.kind)));
+        }
+        let source = bytes(image, part);
+        // SAFETY: the destination is inside the firmware's memory, which board::check found to be
+        // RAM that nobody uses; it does not overlap the image's load window.
+        unsafe {
+            core::ptr::copy_nonoverlapping(source.as_ptr(), part.dest as *mut u8, source.len());
+            let rest = part.memory_size.saturating_sub(part.size) as usize;
+            core::ptr::write_bytes((part.dest + part.size) as *mut u8, 0, rest);
+        }
+    }
+    let copy = manifest.manifest_copy.base as *mut Manifest;
+    // SAFETY: as above.
+    unsafe {
+        core::ptr::copy_nonoverlapping(manifest, copy, 1);
+        &*copy
+    }
+}
