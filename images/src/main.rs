@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `anchorite`: one board config and one guest kernel in, one firmware image out; and the image
 //! inspected, run in QEMU, and read while it runs.
+mod build;
 mod check;
 mod cli;
 mod config;
@@ -8,6 +9,12 @@ mod exit;
 mod guests;
 mod image;
 mod initramfs;
+mod last_words;
+mod qemu;
+mod qmp;
+mod run;
+mod stats;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -17,10 +24,10 @@ fn main() -> ExitCode {
     let outcome = match cli::Cli::parse().command {
         cli::Command::Guests { command } => guests::guests(&command),
         cli::Command::Check(args) => check::check(&args),
-        cli::Command::Build(_)
-        | cli::Command::Inspect(_)
-        | cli::Command::Run(_)
-        | cli::Command::Stats(_) => Ok(2),
+        cli::Command::Build(args) => build::build(&args),
+        cli::Command::Run(args) => run::run(&args),
+        cli::Command::Stats(args) => stats::stats(&args),
+        cli::Command::Inspect(_) => Ok(2),
     };
     ExitCode::from(outcome.unwrap_or_else(|error| {
         eprintln!("anchorite: {error:#}");

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! QEMU as a child: its command line, derived from an image's manifest, and its process, which
+//! never outlives us.
+#![expect(
+    unsafe_code,
+    reason = "asks for a signal to the child when we die, between fork and exec"
+)]
+use std::ffi::{OsStr, OsString};
+use std::io::{self, BufRead, BufReader};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anchorite_spec::Manifest;
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use crate::cli;
+
+/// Where chip 0's memory ends: other chips' ranges stand above and are not set by `-m`.
+const CHIP_SPAN: u64 = 1 << 42;
+
+/// QEMU's program and the arguments that make it the image's machine, without console and control.
+pub fn machine(args: &cli::RunArgs, manifest: &Manifest) -> Vec<OsString> {
+    let ends = manifest.ram().filter_map(anchorite_spec::Range::end);
+    let ram = ends.filter(|end| *end <= CHIP_SPAN).max().unwrap_or(0);
+    let program = args.qemu.as_deref().unwrap_or(Path::new("qemu-system-ppc64"));
+    let mut line = vec![program.as_os_str().to_owned()];
+    let mut add = |arguments: &[&str]| line.extend(arguments.iter().map(OsString::from));
+    add(&["-no-user-config", "-machine", "powernv9"]);
+    if let Some(cpu) = &args.cpu {
+        add(&["-cpu", cpu]);
+    }
+    add(&["-smp", &manifest.cores.max(1).to_string()]);
+    add(&["-m", &format!("{}M", ram >> 20)]);
+    add(&["-display", "none", "-vga", "none", "-nic", "none", "-parallel", "none"]);
+    // A reset ends the run; what it should mean is written in the epitaph.
+    add(&["-no-reboot"]);
+    if args.icount {
+        // Time is what was executed and nothing else: no host clock, no host randomness.
+        add(&["-icount", "shift=0,sleep=off", "-seed", "1"]);
+        add(&["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
+    }
+    line.push("-kernel".into());
+    line.push(args.image.clone().into_os_string());
+    if let Some(socket) = &args.qmp {
+        line.push("-qmp".into());
+        line.push(unix_server(socket));
+    }
+    line
+}
+
+/// A QMP server's address as QEMU's option syntax wants it, where a comma is doubled.
+fn unix_server(socket: &Path) -> OsString {
+    let mut option = b"unix:".to_vec();
+    for byte in socket.as_os_str().as_bytes() {
+        option.extend(std::iter::repeat_n(*byte, if *byte == b',' { 2 } else { 1 }));
+    }
+    option.extend(b",server=on,wait=off");
+    OsString::from_vec(option)
+}
+
+/// The line for people to paste: the console on the terminal, QEMU's own keys.
+pub fn line_for_people(args: &cli::RunArgs, manifest: &Manifest) -> String {
+    let mut line = machine(args, manifest);
+    line.extend(["-serial".into(), "mon:stdio".into()]);
+    line.extend(args.qemu_arg.iter().map(OsString::from));
+    line.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// One word of a shell command, quoted if need be.
+fn shell_word(word: &OsStr) -> String {
+    let text = word.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.into_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+/// A running QEMU. Dropping it kills it.
+pub struct Qemu {
+    child: Child,
+    complaints: Arc<Mutex<Vec<String>>>,
+    listener: Option<JoinHandle<()>>,
+}
+
+impl Qemu {
+    /// Starts QEMU with its console and a QMP monitor on the returned streams.
+    ///
+    /// # Errors
+    ///
+    /// The program cannot be executed.
+    pub fn start(
+        args: &cli::RunArgs,
+        manifest: &Manifest,
+    ) -> io::Result<(Self, UnixStream, UnixStream)> {
+        let (console, console_end) = UnixStream::pair()?;
+        let (monitor, monitor_end) = UnixStream::pair()?;
+        let line = machine(args, manifest);
+        let mut command = Command::new(&line[0]);
+        command.args(&line[1..]);
+        // Paused rather than gone at the end, so that the epitaph can be read.
+        command.args(["-no-shutdown", "-monitor", "none"]);
+        command.arg("-chardev").arg(socket_device("console", &console_end)?);
+        command.args(["-serial", "chardev:console"]);
+        command.arg("-chardev").arg(socket_device("anchorite", &monitor_end)?);
+        command.args(["-mon", "chardev=anchorite,mode=control"]);
+        command.args(&args.qemu_arg);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        // Its own group: ^C in the terminal is for us, who then end it in order.
+        command.process_group(0);
+        // SAFETY: between fork and exec only async-signal-safe calls are allowed; this closure
+        // makes one system call, prctl, and allocates nothing.
+        unsafe {
+            command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
+        }
+        let mut child = command.spawn()?;
+        drop::<[OwnedFd; 2]>([console_end.into(), monitor_end.into()]);
+        let complaints = Arc::new(Mutex::new(Vec::new()));
+        let listener = child.stderr.take().map(|stderr| {
+            let complaints = Arc::clone(&complaints);
+            thread::spawn(move || listen(BufReader::new(stderr), &complaints))
+        });
+        Ok((Self { child, complaints, listener }, console, monitor))
+    }
+
+    /// Waits for QEMU to exit by itself.
+    pub fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let end = Instant::now() + patience;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => {
+                    if let Some(listener) = self.listener.take() {
+                        let _ = listener.join();
+                    }
+                    return Some(status);
+                }
+                Ok(None) if Instant::now() < end => thread::sleep(Duration::from_millis(10)),
+                _ => return None,
+            }
+        }
+    }
+
+    /// The last lines that QEMU wrote to its standard error.
+    pub fn complaints(&self) -> Vec<String> {
+        self.complaints.lock().map_or_else(|_| Vec::new(), |lines| lines.clone())
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        // Fails only if it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A connected socket as a character device, kept open across exec.
+fn socket_device(id: &str, end: &UnixStream) -> io::Result<String> {
+    fcntl_setfd(end.as_fd(), FdFlags::empty())?;
+    Ok(format!("socket,id={id},fd={}", end.as_raw_fd()))
+}
+
+/// Passes QEMU's messages on, except the one that every run without a flash image has, and keeps
+/// the last.
+fn listen(stderr: impl BufRead, complaints: &Mutex<Vec<String>>) {
+    const KEPT: usize = 20;
+    for line in stderr.split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line).into_owned();
+        if line.ends_with("warning: Could not find PNOR 'pnv-pnor.bin'") {
+            continue;
+        }
+        eprintln!("{line}");
+        if let Ok(mut kept) = complaints.lock() {
+            if kept.len() == KEPT {
+                kept.remove(0);
+            }
+            kept.push(line);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::path::Path;
+
+    use super::{shell_word, unix_server};
+
+    #[test]
+    fn words_survive_a_shell_and_qemus_option_syntax() {
+        assert_eq!(shell_word(OsStr::new("-m")), "-m");
+        assert_eq!(shell_word(OsStr::new("a b'c")), r"'a b'\''c'");
+        assert_eq!(shell_word(OsStr::new("")), "''");
+        assert_eq!(unix_server(Path::new("/t/a,b")), "unix:/t/a,,b,server=on,wait=off");
+    }
+}

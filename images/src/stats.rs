@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `anchorite stats`: the exit ledger out of a running machine's RAM, or out of a dump of it.
+//!
+//! Nothing but memory is needed: the anchor at its fixed address leads to the ledger. A running
+//! machine is not stopped, so that two readings bracket a window.
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use anchorite_spec::anchor::{self, Anchor};
+use anchorite_spec::epitaph::{self, End, Epitaph};
+use anchorite_spec::ledger::{self, Ledger, Row};
+use anchorite_spec::{ExitReason, Range};
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value, json};
+use zerocopy::FromBytes;
+
+use crate::cli;
+use crate::exit::Exit;
+use crate::qmp::Qmp;
+
+/// A machine's memory by host real address.
+pub trait Memory {
+    /// Reads `size` bytes.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are not there, or whoever has them does not answer.
+    fn read(&mut self, address: u64, size: usize) -> Result<Vec<u8>>;
+
+    /// Reads one value of plain data.
+    ///
+    /// # Errors
+    ///
+    /// As [`Memory::read`].
+    fn read_value<T: FromBytes>(&mut self, address: u64) -> Result<T>
+    where
+        Self: Sized,
+    {
+        let bytes = self.read(address, size_of::<T>())?;
+        T::read_from_bytes(&bytes).map_err(|_| anyhow::anyhow!("short read at {address:#x}"))
+    }
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+///
+/// The memory cannot be read or holds no ledger.
+pub fn stats(args: &cli::StatsArgs) -> Result<u8> {
+    let reading = match (&args.qmp, &args.dump) {
+        (Some(socket), _) => Reading::take(&mut Qmp::connect(socket)?)?,
+        (None, Some(file)) => Reading::take(&mut Dump::open(file)?)?,
+        (None, None) => return Err(Exit::usage("give --qmp SOCKET or --dump FILE")),
+    };
+    if args.json {
+        println!("{:#}", reading.json());
+    } else {
+        print!("{}", reading.text());
+    }
+    Ok(0)
+}
+
+/// What one reading found.
+pub struct Reading {
+    ledger: Ledger,
+    epitaph: Epitaph,
+}
+
+impl Reading {
+    /// Follows the anchor.
+    ///
+    /// # Errors
+    ///
+    /// There is no anchor, or it leads to no ledger.
+    pub fn take<M: Memory>(memory: &mut M) -> Result<Self> {
+        let anchor: Anchor = memory.read_value(anchor::POWER9_ADDRESS)?;
+        if !anchor.is_valid() || anchor.own_address != anchor::POWER9_ADDRESS {
+            return Err(Exit::refused(format!(
+                "no Anchorite firmware in this memory (nothing at {:#x} that leads to a ledger); \
+                 the machine may not have reached it yet, and a raw dump must begin at address 0",
+                anchor::POWER9_ADDRESS
+            )));
+        }
+        let ledger = read_ledger(memory, anchor.ledger)?
+            .with_context(|| format!("no ledger at {:#x}, where the anchor says", anchor.ledger))?;
+        Ok(Self { ledger, epitaph: memory.read_value(anchor.epitaph)? })
+    }
+
+    fn rows(&self) -> &[Row] {
+        rows(&self.ledger)
+    }
+
+    fn json(&self) -> Value {
+        let cpus: Vec<Value> = (0..)
+            .zip(self.rows())
+            .map(|(cpu, row): (u32, _)| {
+                let total: u64 = row.count.iter().sum();
+                json!({ "cpu": cpu, "total": total, "exits": exits(&[*row]) })
+            })
+            .collect();
+        let state = match self.epitaph.state {
+            _ if self.epitaph.magic != epitaph::MAGIC => "running",
+            epitaph::STATE_COMPLETE => "ended",
+            _ => "ending",
+        };
+        let end = End::from_u32(self.epitaph.end).filter(|_| state != "running");
+        json!({
+            "timebase_hz": self.ledger.timebase_hz,
+            "cpus": cpus,
+            "total": self.ledger.total(),
+            "exits": exits(self.rows()),
+            "end": {
+                "state": state,
+                "status": end.map(End::name),
+                "exit_code": end.map(End::exit_code),
+            },
+        })
+    }
+
+    fn text(&self) -> String {
+        let mut lines = vec![format!("{} exits", grouped(self.ledger.total()))];
+        for (cpu, row) in self.rows().iter().enumerate() {
+            if self.rows().len() > 1 {
+                let total = row.count.iter().sum();
+                lines.push(format!("cpu {cpu}: {} exits", grouped(total)));
+            }
+            lines.extend(table(&[*row], usize::MAX));
+        }
+        lines.join("\n") + "\n"
+    }
+}
+
+/// Reads the ledger at an address; `None` if there is none.
+///
+/// # Errors
+///
+/// As [`Memory::read`].
+pub fn read_ledger<M: Memory>(memory: &mut M, address: u64) -> Result<Option<Ledger>> {
+    let ledger: Ledger = memory.read_value(address)?;
+    let sane = ledger.magic == ledger::MAGIC
+        && ledger.cpus as usize <= ledger::CPUS
+        && ledger.row_bytes as usize == size_of::<Row>();
+    Ok(sane.then_some(ledger))
+}
+
+/// The rows in use.
+#[must_use]
+pub fn rows(ledger: &Ledger) -> &[Row] {
+    &ledger.row[..(ledger.cpus as usize).min(ledger::CPUS)]
+}
+
+fn slot_name(slot: usize) -> String {
+    ExitReason::from_slot(slot).map_or_else(|| format!("slot-{slot}"), |r| r.name().to_owned())
+}
+
+/// Counts by name over some rows: every known reason, also those at 0.
+fn exits(rows: &[Row]) -> Map<String, Value> {
+    (0..ledger::SLOTS)
+        .map(|slot| (slot, rows.iter().map(|row| row.count[slot]).sum::<u64>()))
+        .filter(|(slot, count)| *slot < ExitReason::ALL.len() || *count > 0)
+        .map(|(slot, count)| (slot_name(slot), json!(count)))
+        .collect()
+}
+
+/// The reasons that occurred in some rows, the most frequent first, as lines for people.
+#[must_use]
+pub fn table(rows: &[Row], most: usize) -> Vec<String> {
+    let mut counts: Vec<(u64, usize)> = (0..ledger::SLOTS)
+        .map(|slot| (rows.iter().map(|row| row.count[slot]).sum(), slot))
+        .filter(|(count, _)| *count > 0)
+        .collect();
+    counts.sort_by_key(|(count, slot)| (std::cmp::Reverse(*count), *slot));
+    let rest: u64 = counts.iter().skip(most).map(|(count, _)| count).sum();
+    let mut lines: Vec<String> = counts
+        .iter()
+        .take(most)
+        .map(|(count, slot)| format!("  {:>14}  {}", grouped(*count), slot_name(*slot)))
+        .collect();
+    if rest > 0 {
+        lines.push(format!("  {:>14}  others", grouped(rest)));
+    }
+    lines
+}
+
+/// A number with its thousands apart.
+#[must_use]
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A file with a machine's memory: raw from address 0, or an ELF core as QEMU's
+/// `dump-guest-memory` writes it (of either byte order: the header follows the CPU's endianness of
+/// the moment).
+struct Dump {
+    file: File,
+    /// Where each range of memory stands in the file.
+    segments: Vec<(Range, u64)>,
+}
+
+impl Dump {
+    fn open(path: &Path) -> Result<Self> {
+        let refuse = |what: &dyn std::fmt::Display| {
+            Exit::refused(format!("cannot read the dump {}: {what}", path.display()))
+        };
+        let file = File::open(path).map_err(|error| refuse(&error))?;
+        let size = file.metadata().map_err(|error| refuse(&error))?.len();
+        let mut magic = [0; 4];
+        let is_elf = file.read_exact_at(&mut magic, 0).is_ok() && magic == *b"\x7fELF";
+        let segments = if is_elf {
+            elf_segments(&file).map_err(|error| refuse(&error))?
+        } else {
+            vec![(Range::new(0, size), 0)]
+        };
+        Ok(Self { file, segments })
+    }
+}
+
+impl Memory for Dump {
+    fn read(&mut self, address: u64, size: usize) -> Result<Vec<u8>> {
+        let wanted = Range::new(address, size as u64);
+        let Some((range, offset)) = self.segments.iter().find(|(range, _)| range.contains(wanted))
+        else {
+            return Err(Exit::refused(format!("the dump does not hold address {address:#x}")));
+        };
+        let mut bytes = vec![0; size];
+        let at = offset + (address - range.base);
+        if let Err(error) = self.file.read_exact_at(&mut bytes, at) {
+            return Err(Exit::refused(format!("the dump is cut off: {error}")));
+        }
+        Ok(bytes)
+    }
+}
+
+/// The PT_LOAD segments of an ELF64 core, by physical address.
+fn elf_segments(file: &File) -> Result<Vec<(Range, u64)>> {
+    const PT_LOAD: u64 = 1;
+    let mut header = [0; 64];
+    file.read_exact_at(&mut header, 0).context("the ELF header is cut off")?;
+    if header[4] != 2 {
+        bail!("not a 64-bit ELF");
+    }
+    let big_endian = match header[5] {
+        1 => false,
+        2 => true,
+        _ => bail!("no byte order"),
+    };
+    let number = |bytes: &[u8]| {
+        let shift_in = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
+        if big_endian {
+            bytes.iter().fold(0, shift_in)
+        } else {
+            bytes.iter().rev().fold(0, shift_in)
+        }
+    };
+    let (table, entry_size, count) =
+        (number(&header[32..40]), number(&header[54..56]), number(&header[56..58]));
+    if entry_size < 56 {
+        bail!("no program headers");
+    }
+    let mut segments = Vec::new();
+    for index in 0..count {
+        let mut entry = [0; 56];
+        let at = index
+            .checked_mul(entry_size)
+            .and_then(|offset| offset.checked_add(table))
+            .context("program headers out of range")?;
+        file.read_exact_at(&mut entry, at).context("the program headers are cut off")?;
+        if number(&entry[0..4]) == PT_LOAD {
+            let range = Range::new(number(&entry[24..32]), number(&entry[32..40]));
+            segments.push((range, number(&entry[8..16])));
+        }
+    }
+    Ok(segments)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use anchorite_spec::anchor::{Anchor, POWER9_ADDRESS};
+    use anchorite_spec::epitaph::{self, End, Epitaph};
+    use anchorite_spec::{ExitReason, Ledger};
+    use zerocopy::IntoBytes;
+
+    use super::{Dump, Reading, grouped, table};
+
+    const LEDGER: u64 = 0x1000;
+    const EPITAPH: u64 = 0x3000;
+
+    fn memory() -> Vec<u8> {
+        let mut ledger = Ledger { cpus: 2, timebase_hz: 512_000_000, ..Ledger::EMPTY };
+        ledger.row[0].count[ExitReason::HCede.slot()] = 5000;
+        ledger.row[0].count[ExitReason::Hdsi.slot()] = 1;
+        ledger.row[1].count[ExitReason::HCede.slot()] = 7;
+        let epitaph = Epitaph {
+            magic: epitaph::MAGIC,
+            end: End::PoweredOff as u32,
+            state: epitaph::STATE_COMPLETE,
+            ..Epitaph::EMPTY
+        };
+        let anchor = Anchor::new(POWER9_ADDRESS, 0x2000, LEDGER, EPITAPH);
+        let mut memory = vec![0; 0x4000];
+        for (address, bytes) in [
+            (POWER9_ADDRESS, anchor.as_bytes()),
+            (LEDGER, ledger.as_bytes()),
+            (EPITAPH, epitaph.as_bytes()),
+        ] {
+            let start = usize::try_from(address).unwrap();
+            memory[start..start + bytes.len()].copy_from_slice(bytes);
+        }
+        memory
+    }
+
+    fn reading(file: &[u8]) -> anyhow::Result<Reading> {
+        let mut dump = tempfile::NamedTempFile::new().unwrap();
+        dump.write_all(file).unwrap();
+        Reading::take(&mut Dump::open(dump.path())?)
+    }
+
+    /// A core of `memory`, its bytes at file offset 0x100, with a header of either byte order.
+    fn core(memory: &[u8], big_endian: bool) -> Vec<u8> {
+        let mut file = vec![0; 0x100];
+        let mut put = |at: usize, size: usize, value: u64| {
+            let bytes = if big_endian { value.to_be_bytes() } else { value.to_le_bytes() };
+            let from = if big_endian { 8 - size } else { 0 };
+            file[at..at + size].copy_from_slice(&bytes[from..from + size]);
+        };
+        put(32, 8, 64);
+        put(54, 2, 56);
+        put(56, 2, 1);
+        put(64, 4, 1);
+        put(64 + 8, 8, 0x100);
+        put(64 + 32, 8, memory.len() as u64);
+        file[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', 2, if big_endian { 2 } else { 1 }]);
+        file.extend_from_slice(memory);
+        file
+    }
+
+    #[test]
+    fn a_dump_reads_alike_in_every_form() {
+        let memory = memory();
+        let raw = reading(&memory).unwrap().json();
+        assert_eq!(raw["total"], 5008);
+        assert_eq!(raw["cpus"][1]["exits"]["h_cede"], 7);
+        assert_eq!(raw["exits"]["h_cede"], 5007);
+        assert_eq!(raw["exits"]["hisi"], 0);
+        assert_eq!(raw["timebase_hz"], 512_000_000);
+        assert_eq!(raw["end"]["status"], "powered-off");
+        for big_endian in [false, true] {
+            assert_eq!(reading(&core(&memory, big_endian)).unwrap().json(), raw);
+        }
+    }
+
+    #[test]
+    fn memory_without_a_valid_anchor_is_refused() {
+        let mut memory = memory();
+        memory[POWER9_ADDRESS as usize + 8] ^= 1;
+        for file in [&memory[..], &[0; 0x4000], b"", b"\x7fELF"] {
+            let error = reading(file).err().expect("refused");
+            assert_eq!(crate::exit::code(&error), 1, "{error}");
+        }
+    }
+
+    #[test]
+    fn people_see_the_most_frequent_first() {
+        let text = reading(&memory()).unwrap().text();
+        assert!(text.starts_with("5,008 exits\ncpu 0: 5,001 exits\n           5,000  h_cede\n"));
+        let row = Ledger::EMPTY.row[0];
+        assert!(table(&[row], 3).is_empty());
+        assert_eq!(grouped(1_234_567), "1,234,567");
+        assert_eq!(grouped(123), "123");
+    }
+}
