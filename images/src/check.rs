@@ -15,7 +15,10 @@ pub fn check(args: &BoardArgs) -> anyhow::Result<u8> {
     match config::load(&args.board, overrides)? {
         Ok(loaded) => {
             if args.json {
-                println!("{}", serde_json::json!({ "ok": true, "board": loaded.config.board, "diagnostics": [] }));
+                println!(
+                    "{}",
+                    serde_json::json!({ "ok": true, "board": loaded.config.board, "diagnostics": [] })
+                );
             } else {
                 println!("{}: in order", args.board.display());
             }

@@ -156,7 +156,8 @@ fn check_elf(bytes: &[u8]) -> Result<(), ImageError> {
     }
     let header = bytes.get(..64).ok_or(ImageError::Elf("the ELF header is cut off"))?;
     let half = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
-    let word = |at: usize| header[at..at + 8].iter().rev().fold(0, |acc, b| acc << 8 | u64::from(*b));
+    let word =
+        |at: usize| header[at..at + 8].iter().rev().fold(0, |acc, b| acc << 8 | u64::from(*b));
     if header[4..6] != [2, 1] || half(18) != 21 {
         return Err(ImageError::Elf("not a little-endian 64-bit ELF for PowerPC"));
     }

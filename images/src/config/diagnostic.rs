@@ -78,7 +78,8 @@ impl Refusal {
     /// Sorts mistakes into source order.
     #[must_use]
     pub fn new(sources: Sources, mut diagnostics: Vec<Diagnostic>) -> Self {
-        diagnostics.sort_by_key(|diagnostic| (diagnostic.primary.span.start, diagnostic.primary.span.end));
+        diagnostics
+            .sort_by_key(|diagnostic| (diagnostic.primary.span.start, diagnostic.primary.span.end));
         Self { sources, diagnostics }
     }
 
@@ -107,9 +108,10 @@ impl Refusal {
 }
 
 fn render_one(sources: &Sources, diagnostic: &Diagnostic, renderer: &Renderer) -> String {
-    let mut group =
-        Level::ERROR.primary_title(diagnostic.title.as_str()).id(diagnostic.rule).elements([]
-            as [Snippet<'_, Annotation<'_>>; 0]);
+    let mut group = Level::ERROR
+        .primary_title(diagnostic.title.as_str())
+        .id(diagnostic.rule)
+        .elements([] as [Snippet<'_, Annotation<'_>>; 0]);
     for snippet in snippets(sources, diagnostic) {
         group = group.element(snippet);
     }

@@ -57,7 +57,9 @@ pub fn build_overrides(args: &BuildArgs) -> anyhow::Result<Vec<Override>> {
         [("--guest", "guest.kernel", &args.guest), ("--initrd", "guest.initrd", &args.initrd)]
     {
         if let Some(path) = path {
-            let text = path.to_str().ok_or_else(|| Exit::usage(format!("{option}: the path is not UTF-8")))?;
+            let text = path
+                .to_str()
+                .ok_or_else(|| Exit::usage(format!("{option}: the path is not UTF-8")))?;
             list.push(Override::of_key(option, key, text));
         }
     }

@@ -10,7 +10,9 @@ use super::checked::{
     Compression, Config, Device, Flash, Format, Guest, Memory, Placed, Platform, XIVE_PAGE, Xive,
 };
 use super::diagnostic::Diagnostic;
-use super::raw::{Field, RawBoard, RawConfig, RawDevice, RawFirmware, RawGuest, RawMemory, RawXive};
+use super::raw::{
+    Field, RawBoard, RawConfig, RawDevice, RawFirmware, RawGuest, RawMemory, RawXive,
+};
 use super::source::Span;
 use super::space::{self, Owner, Space};
 use super::structure::nearest;
@@ -71,7 +73,16 @@ pub fn check(raw: &RawConfig, found: &mut Vec<Diagnostic>) -> Option<Config> {
     let (board, pvr, pvr_mask) = board?;
     let (memory, flash) = firmware?;
     let guest = guest?.finish()?;
-    Some(Config { board, pvr, pvr_mask, ram: ram_ranges, firmware: memory?, flash, guest, platform })
+    Some(Config {
+        board,
+        pvr,
+        pvr_mask,
+        ram: ram_ranges,
+        firmware: memory?,
+        flash,
+        guest,
+        platform,
+    })
 }
 
 /// The guest as far as it could be judged.
@@ -202,7 +213,8 @@ impl Rules<'_> {
             let title = "the range runs past the last address";
             let label = format!("{} from here", units::size(size.value));
             self.report(
-                Diagnostic::new("address-limit", title, base.span, label).also(size.span, "too many"),
+                Diagnostic::new("address-limit", title, base.span, label)
+                    .also(size.span, "too many"),
             );
             return None;
         }
@@ -437,7 +449,11 @@ impl Rules<'_> {
         let mut regions: Vec<Placed<Memory>> = Vec::new();
         for entry in list.get_ref() {
             if let Some(region) = self.memory_entry(entry) {
-                self.distinct(&region.value.name, &region.span, regions.iter().map(|other| (&other.value.name, &other.span)));
+                self.distinct(
+                    &region.value.name,
+                    &region.span,
+                    regions.iter().map(|other| (&other.value.name, &other.span)),
+                );
                 regions.push(region);
             }
         }
@@ -484,7 +500,11 @@ impl Rules<'_> {
         let mut devices: Vec<Placed<Device>> = Vec::new();
         for entry in raw.device.iter().flat_map(Spanned::get_ref) {
             if let Some(device) = self.device(entry) {
-                self.distinct(&device.value.name, &device.span, devices.iter().map(|other| (&other.value.name, &other.span)));
+                self.distinct(
+                    &device.value.name,
+                    &device.span,
+                    devices.iter().map(|other| (&other.value.name, &other.span)),
+                );
                 devices.push(device);
             }
         }
@@ -511,12 +531,7 @@ impl Rules<'_> {
         Some(Placed { value, span: span_of(&mmio.guest, entry) })
     }
 
-    fn xive(
-        &mut self,
-        raw: &RawXive,
-        vcpus: usize,
-        spans: &mut XiveSpans,
-    ) -> Option<Placed<Xive>> {
+    fn xive(&mut self, raw: &RawXive, vcpus: usize, spans: &mut XiveSpans) -> Option<Placed<Xive>> {
         self.aligned("the TIMA page", &raw.tima, XIVE_PAGE);
         self.aligned("the TIMA page", &raw.tima_host, XIVE_PAGE);
         self.aligned("the source pages", &raw.esb, XIVE_PAGE);

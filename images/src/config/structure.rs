@@ -107,9 +107,9 @@ fn described(kind: &str) -> &'static str {
 
 fn type_help(value: &DeValue<'_>, wanted: &str) -> Option<String> {
     match (value, wanted) {
-        (DeValue::Integer(integer), "string") => Some(format!(
-            "sizes and addresses are strings with units or hex: write \"{integer}\""
-        )),
+        (DeValue::Integer(integer), "string") => {
+            Some(format!("sizes and addresses are strings with units or hex: write \"{integer}\""))
+        }
         (DeValue::Table(_), "array") => Some("write [[…]] with two brackets".into()),
         _ => None,
     }

@@ -42,7 +42,11 @@ pub fn parse_size(text: &str) -> Result<u64, UnitError> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
     if digits.is_empty() && !unit.is_empty() {
-        return Err(if unit.starts_with(['-', '+', '.']) { UnitError::NotWhole } else { UnitError::Unit });
+        return Err(if unit.starts_with(['-', '+', '.']) {
+            UnitError::NotWhole
+        } else {
+            UnitError::Unit
+        });
     }
     let shift = match unit.trim_start() {
         "" => 0,

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The firmware's own two programs: the resident body, linked here to its final address, and the
+//! loader, which runs wherever it was put.
+use anyhow::{Context, bail, ensure};
+
+use super::elf::Elf;
+
+/// Offsets in the loader's header, which follows its first instruction.
+mod header {
+    /// Where the manifest is, from the loader's first byte.
+    pub const MANIFEST_DELTA: usize = 0x08;
+    /// The top of the boot stack.
+    pub const STACK_TOP: usize = 0x10;
+    /// Bytes that the loader occupies.
+    pub const MEMORY_SIZE: usize = 0x18;
+    /// The loader's place in the image file.
+    pub const FILE_OFFSET: usize = 0x20;
+    /// Bytes of the header, first instruction included.
+    pub const SIZE: usize = 0x28;
+}
+
+/// An ELF linked at 0, as memory.
+struct Flat {
+    bytes: Vec<u8>,
+    memory_size: u64,
+}
+
+/// The body, linked.
+pub struct Body {
+    /// Its bytes from its first address on.
+    pub bytes: Vec<u8>,
+    /// Its size in memory; what exceeds the bytes is zero.
+    pub memory_size: u64,
+    /// Host real address of its first instruction.
+    pub entry: u64,
+    /// Host real address of the ledger.
+    pub ledger: u64,
+    /// Host real address of the epitaph.
+    pub epitaph: u64,
+}
+
+/// Bytes of memory that a body needs, from its ELF.
+///
+/// # Errors
+/// The ELF is not one that this builder can link.
+pub fn body_memory(elf: &[u8]) -> anyhow::Result<u64> {
+    Ok(flatten(&Elf::parse(elf).context("the firmware's body")?)?.memory_size)
+}
+
+/// Links the body to its address.
+///
+/// # Errors
+/// The ELF is not one that this builder can link.
+pub fn link_body(elf: &[u8], base: u64) -> anyhow::Result<Body> {
+    let elf = Elf::parse(elf).context("the firmware's body")?;
+    let mut flat = flatten(&elf)?;
+    for (place, addend) in elf.relative_relocations().context("the firmware's body")? {
+        let at = usize::try_from(place)?;
+        let Some(slot) = flat.bytes.get_mut(at..at + 8) else {
+            bail!("the firmware's body is relocated at {place:#x}, outside its content");
+        };
+        slot.copy_from_slice(&base.wrapping_add(addend).to_le_bytes());
+    }
+    let address = |name: &'static str| -> anyhow::Result<u64> {
+        let value = elf.symbol(name).context("the firmware's body")?;
+        ensure!(value < flat.memory_size, "the firmware's symbol `{name}` lies outside its body");
+        Ok(base + value)
+    };
+    Ok(Body {
+        entry: address("body_start")?,
+        ledger: address("LEDGER")?,
+        epitaph: address("EPITAPH")?,
+        memory_size: flat.memory_size,
+        bytes: flat.bytes,
+    })
+}
+
+/// What the loader is told about the image that it starts.
+pub struct LoaderPlace {
+    /// Its place in the image file.
+    pub offset: u64,
+    /// The manifest's place in the image file.
+    pub manifest: u64,
+    /// The top of the boot stack.
+    pub stack_top: u64,
+}
+
+/// The loader as memory, its header not yet filled in.
+///
+/// # Errors
+/// The ELF is not one that this builder can use.
+pub fn loader(elf: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let elf = Elf::parse(elf).context("the firmware's loader")?;
+    let mut flat = flatten(&elf)?;
+    ensure!(elf.entry() == 0, "the firmware's loader must be entered at its first byte");
+    ensure!(flat.bytes.len() >= header::SIZE, "the firmware's loader has no header");
+    flat.bytes.resize(usize::try_from(flat.memory_size)?, 0);
+    Ok(flat.bytes)
+}
+
+/// Fills the loader's header in.
+pub fn place_loader(loader: &mut [u8], place: &LoaderPlace) {
+    let size = loader.len() as u64;
+    let mut put = |at: usize, value: u64| loader[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    put(header::MANIFEST_DELTA, place.manifest.wrapping_sub(place.offset));
+    put(header::STACK_TOP, place.stack_top);
+    put(header::MEMORY_SIZE, size);
+    put(header::FILE_OFFSET, place.offset);
+}
+
+/// No firmware is larger; a file that claims more is damaged.
+const MOST: u64 = 16 << 20;
+
+fn flatten(elf: &Elf<'_>) -> anyhow::Result<Flat> {
+    let mut flat = Flat { bytes: Vec::new(), memory_size: 0 };
+    for segment in &elf.segments {
+        let end = segment.vaddr + segment.memory_size;
+        ensure!(end <= MOST, "the firmware is not linked at 0");
+        let at = segment.vaddr as usize;
+        ensure!(at >= flat.memory_size as usize, "the firmware's segments overlap");
+        flat.bytes.resize(at + segment.bytes.len(), 0);
+        flat.bytes[at..].copy_from_slice(segment.bytes);
+        flat.memory_size = end;
+    }
+    Ok(flat)
+}

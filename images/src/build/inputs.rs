@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Finds the files that an image is made of: guests by recipe or path, and the firmware's own ELFs.
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+
+use super::fault::Fault;
+use crate::config::checked::Placed;
+use crate::config::diagnostic::Diagnostic;
+
+/// Overrides where `target/` is looked for.
+const ROOT_VARIABLE: &str = "ANCHORITE_ROOT";
+
+/// A file's content and where it came from.
+pub struct Input {
+    /// The content.
+    pub bytes: Vec<u8>,
+    /// Its origin, one `key=value` a line; empty for a path.
+    pub source: String,
+    /// Where the config names it.
+    pub span: std::ops::Range<usize>,
+    /// How messages name it.
+    pub name: String,
+}
+
+/// What a recipe yields.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    /// A kernel.
+    Kernel,
+    /// An initial file system.
+    Initrd,
+}
+
+impl Kind {
+    fn file(self) -> &'static str {
+        match self {
+            Self::Kernel => "vmlinux",
+            Self::Initrd => "initramfs.cpio",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Initrd => "initrd",
+        }
+    }
+}
+
+/// The project's directory: an ancestor of this program or of the working directory that holds
+/// `board-configs/`.
+///
+/// # Errors
+/// There is none.
+pub fn root() -> anyhow::Result<PathBuf> {
+    if let Some(root) = std::env::var_os(ROOT_VARIABLE) {
+        return Ok(root.into());
+    }
+    let starts = [std::env::current_exe().ok(), std::env::current_dir().ok()];
+    starts
+        .iter()
+        .flatten()
+        .flat_map(|start| start.ancestors())
+        .find(|dir| dir.join("board-configs").is_dir())
+        .map(Path::to_path_buf)
+        .ok_or_else(|| anyhow!("no directory with board-configs/ above here: set {ROOT_VARIABLE}"))
+}
+
+/// Reads a guest file that the config names as a recipe or as a path.
+///
+/// # Errors
+/// The file is missing, cannot be read or is empty.
+pub fn guest_file(root: &Path, named: &Placed<String>, kind: Kind) -> Result<Input, Fault> {
+    let name = &named.value;
+    let is_path = name.contains('/') || Path::new(name).is_file();
+    let (path, recipe) = if is_path {
+        (PathBuf::from(name), None)
+    } else {
+        let dir = root.join("target/guests").join(name);
+        (dir.join(kind.file()), Some(dir))
+    };
+    let refuse = |what: String, help: String| {
+        let title = format!("the {} {what}", kind.name());
+        Fault::from(
+            Diagnostic::new("missing-input", title, named.span.clone(), "named here").help(help),
+        )
+    };
+    let bytes = std::fs::read(&path).map_err(|error| match recipe {
+        Some(_) => refuse(
+            format!(
+                "`{name}` is no file, and no recipe that has been made: {} is not there",
+                path.display()
+            ),
+            "`make guests` fetches the recipes of images/guests/; a path holds a `/`".into(),
+        ),
+        None => refuse(
+            format!("{} cannot be read: {error}", path.display()),
+            "name a file that exists, or a recipe of images/guests/".into(),
+        ),
+    })?;
+    if bytes.is_empty() {
+        return Err(refuse(format!("{} is empty", path.display()), "name another file".into()));
+    }
+    let source =
+        recipe.and_then(|dir| std::fs::read_to_string(dir.join("source")).ok()).unwrap_or_default();
+    Ok(Input { bytes, source, span: named.span.clone(), name: path.display().to_string() })
+}
+
+/// Reads one of the firmware's ELFs.
+///
+/// # Errors
+/// It is not there.
+pub fn firmware_file(root: &Path, name: &str) -> anyhow::Result<Vec<u8>> {
+    let path = root.join("target/firmware/power9").join(name);
+    std::fs::read(&path).with_context(|| {
+        format!("the firmware {} is not there: `make tools` builds it", path.display())
+    })
+}

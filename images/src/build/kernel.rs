@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The guest kernel: an ELF as Linux ships it, or raw bytes, laid out as the guest's memory.
+use anchorite_spec::Range;
+
+use super::elf::{Elf, ElfError, Segment};
+use super::fault::Fault;
+use super::inputs::Input;
+use crate::config::checked::{Format, Guest};
+use crate::config::diagnostic::Diagnostic;
+use crate::config::units;
+
+/// Link addresses of Linux on 64-bit PowerPC: the linear mapping of real address 0.
+const LINEAR: u64 = 0xC << 60;
+const REGION: u64 = 0xF << 60;
+
+/// A kernel in the guest's memory.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// Its bytes, from its first address on; what follows up to `memory.size` is zero.
+    pub bytes: Vec<u8>,
+    /// The guest real addresses that it needs.
+    pub memory: Range,
+    /// Guest real address of its first instruction.
+    pub entry: u64,
+}
+
+/// Lays a kernel out.
+///
+/// # Errors
+/// Why it cannot be the guest's kernel, and what to do.
+pub fn lay_out(input: &Input, guest: &Guest) -> Result<Kernel, Fault> {
+    let kernel = match guest.format {
+        Format::Raw { load, entry } => raw(input, load, entry),
+        Format::Auto | Format::Elf => elf(input, guest),
+    }?;
+    if !in_ram(kernel.memory, guest) {
+        return Err(outside(input, kernel.memory, guest).into());
+    }
+    Ok(kernel)
+}
+
+fn in_ram(range: Range, guest: &Guest) -> bool {
+    guest.memory.iter().any(|memory| memory.value.guest.contains(range))
+}
+
+fn raw(input: &Input, load: u64, entry: u64) -> Result<Kernel, Fault> {
+    let memory = Range::new(load, input.bytes.len() as u64);
+    if !memory.contains(Range::new(entry, 4)) || !entry.is_multiple_of(4) {
+        let title = format!("the raw kernel's entry {entry:#x} is no instruction of it");
+        let label = format!("it takes {}", units::range(memory));
+        return Err(Diagnostic::new("kernel", title, input.span.clone(), label)
+            .help("set `entry` to an address inside the kernel that is a multiple of 4")
+            .into());
+    }
+    Ok(Kernel { bytes: input.bytes.clone(), memory, entry })
+}
+
+fn elf(input: &Input, guest: &Guest) -> Result<Kernel, Fault> {
+    let refuse = |error: ElfError| Fault::from(refusal(input, &error));
+    let elf = Elf::parse(&input.bytes).map_err(refuse)?;
+    let segments = placed(&elf);
+    check_overlap(&segments).map_err(refuse)?;
+    for (address, segment) in &segments {
+        // Checked before any memory is taken for the layout: sizes in a file are only claims.
+        let range = Range::new(*address, segment.memory_size);
+        if !in_ram(range, guest) {
+            return Err(outside(input, range, guest).into());
+        }
+    }
+    let entry = entry(&elf, &segments).map_err(refuse)?;
+    let start = segments.iter().map(|(address, _)| *address).min().unwrap_or(0);
+    let end = segments.iter().map(|(at, segment)| at + segment.memory_size).max().unwrap_or(0);
+    let memory = Range::new(start, end - start);
+    if !in_ram(memory, guest) {
+        return Err(outside(input, memory, guest).into());
+    }
+    Ok(Kernel { bytes: flatten(&segments, start), memory, entry })
+}
+
+/// The segments with their guest real addresses.
+fn placed<'a>(elf: &Elf<'a>) -> Vec<(u64, Segment<'a>)> {
+    let address = |segment: &Segment<'_>| match segment.vaddr & REGION {
+        LINEAR => segment.vaddr & !REGION,
+        _ => segment.paddr,
+    };
+    elf.segments.iter().map(|segment| (address(segment), *segment)).collect()
+}
+
+fn check_overlap(segments: &[(u64, Segment<'_>)]) -> Result<(), ElfError> {
+    let range = |(at, segment): &(u64, Segment<'_>)| Range::new(*at, segment.memory_size);
+    for (first, a) in segments.iter().enumerate() {
+        for (second, b) in segments.iter().enumerate().skip(first + 1) {
+            if range(a).overlaps(range(b)) {
+                return Err(ElfError::Overlap { segments: (first, second) });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn entry(elf: &Elf<'_>, segments: &[(u64, Segment<'_>)]) -> Result<u64, ElfError> {
+    let entry = elf.entry();
+    segments
+        .iter()
+        .find_map(|(address, segment)| {
+            let offset = entry.checked_sub(segment.vaddr)?;
+            (offset < segment.memory_size).then_some(address + offset)
+        })
+        .filter(|entry| entry.is_multiple_of(4))
+        .ok_or(ElfError::Entry(entry))
+}
+
+fn flatten(segments: &[(u64, Segment<'_>)], start: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (address, segment) in segments {
+        let at = (address - start) as usize;
+        let end = at + segment.bytes.len();
+        if bytes.len() < end {
+            bytes.resize(end, 0);
+        }
+        bytes[at..end].copy_from_slice(segment.bytes);
+    }
+    bytes
+}
+
+fn outside(input: &Input, range: Range, guest: &Guest) -> Diagnostic {
+    let title = "the kernel does not fit the guest's memory";
+    let label = format!("it needs {}", units::range(range));
+    let mut diagnostic = Diagnostic::new("kernel", title, input.span.clone(), label);
+    for memory in &guest.memory {
+        let text = format!("`{}` has {}", memory.value.name, units::range(memory.value.guest));
+        diagnostic = diagnostic.also(memory.span.clone(), text);
+    }
+    diagnostic.help("give the guest more memory, or link the kernel to where there is some")
+}
+
+fn refusal(input: &Input, error: &ElfError) -> Diagnostic {
+    let title = format!("{} cannot be the guest's kernel", input.name);
+    let help = match error {
+        ElfError::NotElf => {
+            "name an ELF vmlinux; for a raw kernel, set `format = \"raw\"`, `load` and `entry`"
+        }
+        ElfError::Compressed(_) => "name the unpacked vmlinux",
+        ElfError::ThirtyTwoBit => "name a 64-bit kernel (Debian: linux-image-powerpc64le)",
+        ElfError::BigEndian => "name a little-endian kernel (Debian: architecture ppc64el)",
+        ElfError::Machine(_) => "name a kernel for POWER (Debian: linux-image-powerpc64le)",
+        ElfError::Kind(_) => "name the linked kernel, not an object file or a core dump",
+        ElfError::HeadersCut | ElfError::SegmentCut { .. } => "copy or download the file again",
+        _ => "the file is damaged, or was linked in a way that no loader can follow",
+    };
+    Diagnostic::new("kernel", title, input.span.clone(), error.to_string()).help(help)
+}

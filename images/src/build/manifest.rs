@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Writes down what an image holds.
+use anchorite_spec::manifest::{
+    ARCH_POWER9, BOOT_OPAL_PAYLOAD, EARLIER_RANGES, MAGIC, MAPPINGS, Mapping, Name, PARTS, Part,
+    RAM_RANGES, VCPUS, VERSION,
+};
+use anchorite_spec::{Manifest, Range};
+use anyhow::ensure;
+use sha2::{Digest, Sha256};
+use zerocopy::FromZeros;
+
+use super::Inputs;
+use super::firmware::Body;
+use super::kernel::Kernel;
+use super::layout::FirmwareLayout;
+use super::tables::Tables;
+use crate::config::Loaded;
+use crate::config::overrides::Override;
+use crate::image::digest;
+
+/// What the manifest is written from.
+pub struct Facts<'a> {
+    /// The config.
+    pub loaded: &'a Loaded,
+    /// The inputs.
+    pub inputs: &'a Inputs,
+    /// Where the firmware's memory goes.
+    pub layout: &'a FirmwareLayout,
+    /// The body.
+    pub body: &'a Body,
+    /// The tables.
+    pub tables: &'a Tables,
+    /// What the guest can reach.
+    pub mappings: &'a [Mapping],
+    /// The kernel.
+    pub kernel: &'a Kernel,
+    /// Guest real address of the device tree.
+    pub tree_address: u64,
+    /// Offset of the seed in the device tree.
+    pub seed_offset: u64,
+}
+
+impl Facts<'_> {
+    /// The manifest, but for its parts, the image's size and its digest.
+    ///
+    /// # Errors
+    /// Something does not fit the manifest.
+    pub fn manifest(&self) -> anyhow::Result<Manifest> {
+        let config = &self.loaded.config;
+        let (guest, platform) = (&config.guest, &config.platform);
+        let cores = guest.vcpus.iter().max().map_or(0, |cpu| cpu + 1);
+        let vcpu_cpu = fill(&guest.vcpus, [0; VCPUS])?;
+        Ok(Manifest {
+            magic: MAGIC,
+            version: VERSION,
+            size: size_of::<Manifest>() as u32,
+            digest: [0; 32],
+            build_id: self.build_id(),
+            board: Name::new(&config.board),
+            arch: ARCH_POWER9,
+            boot: BOOT_OPAL_PAYLOAD,
+            vcpus: guest.vcpus.len() as u32,
+            cores,
+            vcpu_cpu,
+            guest_little_endian: guest.little_endian.into(),
+            reserved: 0,
+            pvr: config.pvr,
+            pvr_mask: config.pvr_mask,
+            timebase_hz: platform.timebase_hz,
+            image_size: 0,
+            load_window: platform.load_window,
+            firmware: config.firmware.value,
+            vectors: platform.vectors,
+            boot_stack: self.layout.stack,
+            manifest_copy: self.layout.manifest,
+            tables: Range::new(self.layout.tables, self.tables.bytes.len() as u64),
+            table_root: self.tables.root,
+            ledger: self.body.ledger,
+            epitaph: self.body.epitaph,
+            body_entry: self.body.entry,
+            resident_bytes: self.body.bytes.len() as u64,
+            guest_entry: self.kernel.entry,
+            guest_tree: self.tree_address,
+            guest_seed_offset: self.seed_offset,
+            xive_tima_guest: guest.xive.tima,
+            xive_tima_host: guest.xive.tima_host,
+            xive_esb_guest: guest.xive.esb,
+            xive_sources: guest.xive.sources,
+            ram: fill(&config.ram, [Range::default(); RAM_RANGES])?,
+            earlier: fill(&[platform.earlier], [Range::default(); EARLIER_RANGES])?,
+            parts: [Part::new_zeroed(); PARTS],
+            mappings: fill(self.mappings, [Mapping::new_zeroed(); MAPPINGS])?,
+            sources: text(&self.sources()),
+            overrides: text(&overrides(&self.loaded.overrides)),
+        })
+    }
+
+    /// SHA-256 over the digests of everything that decides an image's bytes.
+    fn build_id(&self) -> [u8; 32] {
+        let initrd = self.inputs.initrd.as_ref().map_or(&[][..], |initrd| &initrd.bytes);
+        let over: String =
+            self.loaded.overrides.iter().map(|o| format!("{}={}\n", o.key, o.value)).collect();
+        let inputs = [
+            env!("CARGO_PKG_VERSION").as_bytes(),
+            self.loaded.text.as_bytes(),
+            over.as_bytes(),
+            &self.inputs.loader,
+            &self.inputs.body,
+            &self.inputs.kernel.bytes,
+            initrd,
+        ];
+        let mut hash = Sha256::new();
+        inputs.iter().for_each(|input| hash.update(digest(input)));
+        hash.finalize().into()
+    }
+
+    /// What the guest was built from.
+    fn sources(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let parts =
+            [("kernel", Some(&self.inputs.kernel)), ("initrd", self.inputs.initrd.as_ref())];
+        for (name, input) in parts.into_iter().filter_map(|(name, input)| Some((name, input?))) {
+            let written = input.source.lines().filter(|line| line.contains('='));
+            lines.extend(written.map(|line| format!("{name}.{}", line.trim())));
+            if input.source.is_empty() {
+                lines.push(format!("{name}.file-sha256={}", hex(&digest(&input.bytes))));
+            }
+        }
+        lines
+    }
+}
+
+/// The overrides as lines. A long value is named by its digest, so that all keys stay readable.
+fn overrides(list: &[Override]) -> Vec<String> {
+    const LONG: usize = 96;
+    list.iter()
+        .map(|over| match over.value.replace('\n', " ") {
+            value if value.len() <= LONG => format!("{}={value}", over.key),
+            value => format!("{}=sha256:{}", over.key, &hex(&digest(value.as_bytes()))[..32]),
+        })
+        .collect()
+}
+
+/// Whole lines as far as there is room, padded with zeros. What is left out is told.
+fn text<const N: usize>(lines: &[String]) -> [u8; N] {
+    const CUT: &str = "…\n";
+    let mut field = [0; N];
+    let mut used = 0;
+    for (index, line) in lines.iter().enumerate() {
+        let rest: usize = lines[index + 1..].iter().map(|line| line.len() + 1).sum();
+        let reserve = if used + line.len() + 1 + rest <= N { 0 } else { CUT.len() };
+        let (line, last) = match used + line.len() + 1 + reserve <= N {
+            true => (format!("{line}\n"), false),
+            false => (CUT.to_owned(), true),
+        };
+        field[used..used + line.len()].copy_from_slice(line.as_bytes());
+        used += line.len();
+        if last {
+            break;
+        }
+    }
+    field
+}
+
+fn fill<T: Copy, const N: usize>(list: &[T], mut slots: [T; N]) -> anyhow::Result<[T; N]> {
+    ensure!(list.len() <= N, "the manifest has room for {N} entries, not for {}", list.len());
+    slots[..list.len()].copy_from_slice(list);
+    Ok(slots)
+}
+
+/// Bytes as hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::text;
+
+    #[test]
+    fn text_keeps_whole_lines() {
+        let lines: Vec<String> = (0..4).map(|i| format!("k{i}=v")).collect();
+        assert_eq!(&text::<24>(&lines)[..20], b"k0=v\nk1=v\nk2=v\nk3=v\n");
+        let cut = text::<18>(&lines);
+        assert_eq!(core::str::from_utf8(&cut).unwrap().trim_end_matches('\0'), "k0=v\nk1=v\n…\n");
+    }
+}

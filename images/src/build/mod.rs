@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `anchorite build`: a checked config, a guest and the firmware become one image.
+//!
+//! The story: find the inputs, lay out the firmware's memory and the guest's, make tables and
+//! device tree for exactly that layout, pack the payload, and put all of it into one file.
+mod assemble;
+mod elf;
+mod fault;
+mod firmware;
+mod inputs;
+mod kernel;
+mod layout;
+mod manifest;
+mod output;
+mod pack;
+mod report;
+mod rtas;
+mod tables;
+mod tree;
+
+use std::path::Path;
+
+use anchorite_spec::Range;
+use anchorite_spec::manifest::{
+    CODEC_NONE, CODEC_ZSTD, IMAGE_OFFSET, PART_BODY, PART_GUEST_TREE, PART_INITRD, PART_KERNEL,
+    PART_LOADER, PART_RTAS, PART_TABLES, Part, SPACE_GUEST, SPACE_HOST, SPACE_IMAGE,
+};
+use anyhow::Context;
+
+use crate::check::refuse;
+use crate::cli::BuildArgs;
+use crate::config::checked::{Compression, Config};
+use crate::config::diagnostic::{Diagnostic, Refusal};
+use crate::config::{self, Loaded, units};
+use crate::exit;
+use assemble::Draft;
+use fault::Fault;
+use inputs::{Input, Kind};
+use kernel::Kernel;
+use layout::{FirmwareLayout, GuestLayout, GuestSizes};
+
+/// Runs the command.
+///
+/// # Errors
+/// Anything but a mistake in the input, which is printed here.
+pub fn build(args: &BuildArgs) -> anyhow::Result<u8> {
+    let overrides = config::build_overrides(args)?;
+    let loaded = match config::load(&args.board.board, overrides)? {
+        Ok(loaded) => loaded,
+        Err(refusal) => return Ok(refuse(&refusal, args.board.json)),
+    };
+    match image(&loaded) {
+        Ok(image) => {
+            output::write(&args.out, &image)
+                .with_context(|| format!("cannot write {}", args.out.display()))?;
+            report::print(&args.out, &image, args.board.json)?;
+            Ok(exit::OK)
+        }
+        Err(Fault::Tool(error)) => Err(error),
+        Err(Fault::Input(mistake)) => {
+            let refusal = Refusal::new(loaded.sources, vec![*mistake]);
+            Ok(refuse(&refusal, args.board.json))
+        }
+    }
+}
+
+/// Everything that an image is made of.
+pub struct Inputs {
+    /// The loader's ELF.
+    pub loader: Vec<u8>,
+    /// The body's ELF.
+    pub body: Vec<u8>,
+    /// The guest kernel's file.
+    pub kernel: Input,
+    /// The initial file system.
+    pub initrd: Option<Input>,
+}
+
+/// Judges what can be judged without packing: the guest's files and where they go.
+///
+/// # Errors
+/// The first mistake found.
+pub fn preflight(config: &Config) -> Result<(), Fault> {
+    let root = inputs::root()?;
+    let kernel = inputs::guest_file(&root, &config.guest.kernel, Kind::Kernel)?;
+    let initrd = initrd(&root, config)?;
+    let laid_out = kernel::lay_out(&kernel, &config.guest)?;
+    guest_layout(config, &laid_out, initrd.as_ref())?;
+    Ok(())
+}
+
+/// Builds an image in memory.
+///
+/// # Errors
+/// The first mistake found, or a failure.
+pub fn image(loaded: &Loaded) -> Result<Vec<u8>, Fault> {
+    let config = &loaded.config;
+    let root = inputs::root()?;
+    let inputs = Inputs {
+        kernel: inputs::guest_file(&root, &config.guest.kernel, Kind::Kernel)?,
+        initrd: initrd(&root, config)?,
+        loader: inputs::firmware_file(&root, "loader.elf")?,
+        body: inputs::firmware_file(&root, "body.elf")?,
+    };
+    let kernel = kernel::lay_out(&inputs.kernel, &config.guest)?;
+    let guest = guest_layout(config, &kernel, inputs.initrd.as_ref())?;
+    let tree = tree::make(config, &guest);
+
+    let memory = config.firmware.value;
+    let layout = FirmwareLayout::new(memory.base, firmware::body_memory(&inputs.body)?);
+    let body = firmware::link_body(&inputs.body, memory.base)?;
+    let mappings = tables::mappings(config);
+    let tables = tables::make(config, &mappings, layout.tables)?;
+
+    let mut drafts = vec![
+        loader_draft(firmware::loader(&inputs.loader)?),
+        body_draft(&body, layout.body),
+        tables_draft(&tables),
+        guest_draft(PART_GUEST_TREE, guest.tree.base, tree.bytes.clone(), guest.tree.size),
+        guest_draft(PART_RTAS, guest.rtas.base, rtas::stub(), rtas::MEMORY),
+    ];
+    drafts.extend(payload(&root, config, &kernel, inputs.initrd.as_ref(), &guest)?);
+
+    let loader_offset = assemble::offsets(&drafts)[0];
+    let place = firmware::LoaderPlace {
+        offset: loader_offset,
+        manifest: IMAGE_OFFSET,
+        stack_top: layout.stack.base + layout.stack.size,
+    };
+    firmware::place_loader(&mut drafts[0].bytes, &place);
+
+    let manifest = manifest::Facts {
+        loaded,
+        inputs: &inputs,
+        layout: &layout,
+        body: &body,
+        tables: &tables,
+        mappings: &mappings,
+        kernel: &kernel,
+        tree_address: guest.tree.base,
+        seed_offset: tree.seed_offset,
+    }
+    .manifest()?;
+    let image = assemble::assemble(manifest, &drafts, loader_offset);
+    check_size(config, image.len() as u64)?;
+    Ok(image)
+}
+
+fn initrd(root: &Path, config: &Config) -> Result<Option<Input>, Fault> {
+    config
+        .guest
+        .initrd
+        .as_ref()
+        .map(|named| inputs::guest_file(root, named, Kind::Initrd))
+        .transpose()
+}
+
+/// Lays out what the guest is handed. The tree's size is learnt from a tree with other addresses.
+fn guest_layout(
+    config: &Config,
+    kernel: &Kernel,
+    initrd: Option<&Input>,
+) -> Result<GuestLayout, Fault> {
+    let draft = GuestLayout { initrd: initrd.map(|_| Range::default()), ..GuestLayout::default() };
+    let sizes = GuestSizes {
+        initrd: initrd.map(|initrd| initrd.bytes.len() as u64),
+        tree: tree::make(config, &draft).bytes.len() as u64,
+        rtas: rtas::MEMORY,
+    };
+    Ok(GuestLayout::new(config, kernel.memory, sizes)?)
+}
+
+/// The kernel and the initrd, packed.
+fn payload(
+    root: &Path,
+    config: &Config,
+    kernel: &Kernel,
+    initrd: Option<&Input>,
+    guest: &GuestLayout,
+) -> anyhow::Result<Vec<Draft>> {
+    let mut drafts = Vec::new();
+    if let Some((input, range)) = initrd.zip(guest.initrd) {
+        drafts.push(packed(root, config, PART_INITRD, range, &input.bytes)?);
+    }
+    drafts.push(packed(root, config, PART_KERNEL, kernel.memory, &kernel.bytes)?);
+    Ok(drafts)
+}
+
+fn packed(
+    root: &Path,
+    config: &Config,
+    kind: u32,
+    place: Range,
+    content: &[u8],
+) -> anyhow::Result<Draft> {
+    let how = config.guest.compression;
+    let bytes = pack::pack(root, content, how)?;
+    let codec = match how {
+        Compression::None => CODEC_NONE,
+        Compression::Zstd => CODEC_ZSTD,
+    };
+    let part = Part {
+        codec,
+        unpacked_size: content.len() as u64,
+        ..part(kind, SPACE_GUEST, place.base, &bytes, place.size)
+    };
+    Ok(Draft { part, bytes })
+}
+
+fn loader_draft(bytes: Vec<u8>) -> Draft {
+    let size = bytes.len() as u64;
+    Draft { part: part(PART_LOADER, SPACE_IMAGE, 0, &bytes, size), bytes }
+}
+
+fn body_draft(body: &firmware::Body, place: Range) -> Draft {
+    let bytes = body.bytes.clone();
+    Draft { part: part(PART_BODY, SPACE_HOST, place.base, &bytes, place.size), bytes }
+}
+
+fn tables_draft(tables: &tables::Tables) -> Draft {
+    let bytes = tables.bytes.clone();
+    let size = bytes.len() as u64;
+    Draft { part: part(PART_TABLES, SPACE_HOST, tables.root, &bytes, size), bytes }
+}
+
+fn guest_draft(kind: u32, dest: u64, bytes: Vec<u8>, memory_size: u64) -> Draft {
+    Draft { part: part(kind, SPACE_GUEST, dest, &bytes, memory_size), bytes }
+}
+
+/// A part that is stored as is. Its offset, size and digest are filled in when it is placed.
+fn part(kind: u32, space: u32, dest: u64, bytes: &[u8], memory_size: u64) -> Part {
+    Part {
+        kind,
+        codec: CODEC_NONE,
+        space,
+        reserved: 0,
+        offset: 0,
+        size: 0,
+        dest,
+        memory_size,
+        unpacked_size: bytes.len() as u64,
+        digest: [0; 32],
+    }
+}
+
+/// The image must fit the window it is loaded into, and the partition it is flashed to.
+fn check_size(config: &Config, size: u64) -> Result<(), Diagnostic> {
+    let payload = &config.guest.kernel;
+    let help = "take a smaller kernel or initrd, or pack with `compression = \"zstd\"`";
+    let window = config.platform.load_window.size;
+    if size > window {
+        let title = "the image is larger than what skiboot loads";
+        let label = format!("with this, it has {size} bytes");
+        return Err(Diagnostic::new("image-size", title, payload.span.clone(), label)
+            .note(format!("skiboot loads at most {}", units::size(window)))
+            .help(help));
+    }
+    match &config.flash {
+        Some(flash) if size > flash.value.size => {
+            let name = &flash.value.partition;
+            let title = format!("the image is larger than the flash partition `{name}`");
+            let label = format!("the image has {size} bytes");
+            Err(Diagnostic::new("image-size", title, flash.span.clone(), label)
+                .also(payload.span.clone(), "with this")
+                .help(format!("{help}; for a board without such flash, leave `flash` out")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What the guest can reach: the list for the manifest, and the tables made from the same list.
+use anchorite_spec::Range;
+use anchorite_spec::manifest::{
+    MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, Mapping, Name, PERM_DMA, PERM_R, PERM_W, PERM_X,
+};
+use anchorite_tables::radix::{MapError, Memory, RadixBuilder, Region};
+
+use super::fault::Fault;
+use super::layout::firmware_too_small;
+use crate::config::checked::{Config, XIVE_PAGE};
+use crate::config::diagnostic::Diagnostic;
+
+/// Pages from this size on can stand beside boot leaves.
+const LARGE_PAGE: u64 = 0x1_0000;
+
+/// Everything that the guest can reach.
+#[must_use]
+pub fn mappings(config: &Config) -> Vec<Mapping> {
+    let guest = &config.guest;
+    let mapping = |name: &str, kind, perms, guest: Range, host: Range| Mapping {
+        name: Name::new(name),
+        kind,
+        perms,
+        guest: guest.base,
+        size: guest.size,
+        host: host.base,
+        host_size: host.size,
+    };
+    let mut list = Vec::new();
+    for memory in guest.memory.iter().map(|memory| &memory.value) {
+        let perms = PERM_R | PERM_W | PERM_X;
+        list.push(mapping(&memory.name, MAP_RAM, perms, memory.guest, memory.host));
+    }
+    let (xive, registers) = (&guest.xive, PERM_R | PERM_W);
+    let tima = Range::new(xive.tima, XIVE_PAGE);
+    let tima_host = Range::new(xive.tima_host, XIVE_PAGE);
+    list.push(mapping("xive-tima", MAP_DEVICE, registers, tima, tima_host));
+    let window = config.platform.esb_window;
+    list.push(mapping("xive-esb", MAP_BOOT_LEAF, registers, xive.esb_range(), window));
+    for device in guest.devices.iter().map(|device| &device.value) {
+        let perms = registers | if device.dma_trusted { PERM_DMA } else { 0 };
+        list.push(mapping(&device.name, MAP_DEVICE, perms, device.guest, device.host));
+    }
+    list
+}
+
+/// Tables at their place in the firmware's memory.
+pub struct Tables {
+    /// Their bytes.
+    pub bytes: Vec<u8>,
+    /// Host real address of the root.
+    pub root: u64,
+}
+
+/// Makes the tables for a list of mappings, at host real address `base`.
+///
+/// # Errors
+/// They do not fit the firmware's memory, or two devices want pages that cannot stand together.
+pub fn make(config: &Config, mappings: &[Mapping], base: u64) -> Result<Tables, Fault> {
+    let memory = &config.firmware;
+    let end = memory.value.base + memory.value.size;
+    let room = end.saturating_sub(base).min(64 << 20);
+    let mut arena = vec![0; room as usize];
+    let too_small =
+        || Fault::from(firmware_too_small(memory, needed(mappings, base, memory.value)));
+    let mut builder = RadixBuilder::new(&mut arena, base).map_err(|_| too_small())?;
+    let small = |mapping: &&Mapping| !(mapping.guest | mapping.size).is_multiple_of(LARGE_PAGE);
+    // Small pages first: large ones can join a table of small ones, but not the reverse.
+    let order = mappings.iter().filter(small).chain(mappings.iter().filter(|m| !small(m)));
+    for mapping in order {
+        add(&mut builder, mapping).map_err(|error| match error {
+            MapError::ArenaFull => too_small(),
+            other => refuse(config, mapping, other),
+        })?;
+    }
+    let (root, used) = builder.finish();
+    arena.truncate(used);
+    Ok(Tables { bytes: arena, root })
+}
+
+fn add(builder: &mut RadixBuilder<'_>, mapping: &Mapping) -> Result<(), MapError> {
+    let memory = match mapping.kind {
+        MAP_BOOT_LEAF => return builder.reserve_boot_leaf(mapping.guest, mapping.size),
+        MAP_RAM => Memory::Normal,
+        _ => Memory::Device,
+    };
+    let perms = mapping.perms & (PERM_R | PERM_W | PERM_X);
+    builder.map(&Region::new(mapping.guest, mapping.host, mapping.size, perms, memory))
+}
+
+/// Bytes of firmware memory that would do: tables are tried in a generous arena.
+fn needed(mappings: &[Mapping], base: u64, memory: Range) -> u64 {
+    let mut arena = vec![0; 64 << 20];
+    let used = RadixBuilder::new(&mut arena, base).ok().and_then(|mut builder| {
+        mappings.iter().try_for_each(|mapping| add(&mut builder, mapping)).ok()?;
+        Some(builder.finish().1 as u64)
+    });
+    base - memory.base + used.unwrap_or(64 << 20)
+}
+
+fn refuse(config: &Config, mapping: &Mapping, error: MapError) -> Fault {
+    let name = mapping.name.as_str();
+    let places = config.guest.devices.iter().map(|device| (&device.value.name, &device.span));
+    let place = places
+        .chain(config.guest.memory.iter().map(|memory| (&memory.value.name, &memory.span)))
+        .find(|(known, _)| known.as_str() == name);
+    let span = place.map_or(0..0, |(_, span)| span.clone());
+    let title = format!("`{name}` cannot be mapped");
+    Diagnostic::new("tables", title, span, error.to_string())
+        .help("align it to 64KiB, or move it away from other small regions")
+        .into()
+}
