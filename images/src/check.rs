@@ -4,28 +4,35 @@ use std::io::IsTerminal;
 
 use crate::cli::BoardArgs;
 use crate::config::diagnostic::Refusal;
-use crate::{config, exit};
+use crate::{build, config, exit};
 
-/// Runs the command.
+/// Runs the command. The guest's files are judged as far as they are there.
 ///
 /// # Errors
 /// A file that cannot be read, or a malformed option.
 pub fn check(args: &BoardArgs) -> anyhow::Result<u8> {
     let overrides = config::set_overrides(args)?;
-    match config::load(&args.board, overrides)? {
-        Ok(loaded) => {
-            if args.json {
-                println!(
-                    "{}",
-                    serde_json::json!({ "ok": true, "board": loaded.config.board, "diagnostics": [] })
-                );
-            } else {
-                println!("{}: in order", args.board.display());
-            }
-            Ok(exit::OK)
-        }
-        Err(refusal) => Ok(refuse(&refusal, args.json)),
+    let loaded = match config::load(&args.board, overrides)? {
+        Ok(loaded) => loaded,
+        Err(refusal) => return Ok(refuse(&refusal, args.json)),
+    };
+    let preflight = build::preflight(&loaded)?;
+    if !preflight.mistakes.is_empty() {
+        return Ok(refuse(&Refusal::new(loaded.sources, preflight.mistakes), args.json));
     }
+    if args.json {
+        let report = serde_json::json!({
+            "ok": true,
+            "board": loaded.config.board,
+            "diagnostics": [],
+            "unchecked": preflight.unchecked,
+        });
+        println!("{report}");
+    } else {
+        println!("{}: in order", args.board.display());
+        preflight.unchecked.iter().for_each(|what| println!("not checked: {what}"));
+    }
+    Ok(exit::OK)
 }
 
 /// Prints mistakes: for people on stderr, as JSON on stdout.

@@ -240,8 +240,11 @@ fn segments_that_cannot_be_loaded_are_refused() {
 #[test]
 fn what_does_not_fit_is_refused() {
     let project = Project::new("fit");
+    fs::create_dir_all(project.root.join("images/guests")).unwrap();
+    project.write("images/guests/lock.toml", b"[k]\n[not-made]\n");
     let cases = [
-        (["--set", "guest.kernel=nothing"], "`make guests` fetches"),
+        (["--set", "guest.kernel=not-made"], "`make guests` fetches"),
+        (["--set", "guest.kernel=nothing"], "recipes are k, not-made"),
         (["--guest", "./nothing"], "cannot be read"),
         (["--set", "firmware.flash.size=64KiB"], "larger than the flash partition `BOOTKERNEL`"),
         (["--set", "firmware.memory.size=64KiB"], "the firmware does not fit its memory"),

@@ -29,8 +29,6 @@ struct Flat {
 pub struct Body {
     /// Its bytes from its first address on.
     pub bytes: Vec<u8>,
-    /// Its size in memory; what exceeds the bytes is zero.
-    pub memory_size: u64,
     /// Host real address of its first instruction.
     pub entry: u64,
     /// Host real address of the ledger.
@@ -70,7 +68,6 @@ pub fn link_body(elf: &[u8], base: u64) -> anyhow::Result<Body> {
         entry: address("body_start")?,
         ledger: address("LEDGER")?,
         epitaph: address("EPITAPH")?,
-        memory_size: flat.memory_size,
         bytes: flat.bytes,
     })
 }

@@ -8,6 +8,9 @@ use super::fault::Fault;
 use crate::config::checked::Placed;
 use crate::config::diagnostic::Diagnostic;
 
+/// The rule that a recipe breaks which was never made.
+pub const MISSING_RECIPE: &str = "missing-recipe";
+
 /// Overrides where `target/` is looked for.
 const ROOT_VARIABLE: &str = "ANCHORITE_ROOT";
 
@@ -80,31 +83,52 @@ pub fn guest_file(root: &Path, named: &Placed<String>, kind: Kind) -> Result<Inp
         let dir = root.join("target/guests").join(name);
         (dir.join(kind.file()), Some(dir))
     };
-    let refuse = |what: String, help: String| {
+    let refuse = |rule, what: String, help: &str| {
         let title = format!("the {} {what}", kind.name());
-        Fault::from(
-            Diagnostic::new("missing-input", title, named.span.clone(), "named here").help(help),
-        )
+        Fault::from(Diagnostic::new(rule, title, named.span.clone(), "named here").help(help))
     };
-    let bytes = std::fs::read(&path).map_err(|error| match recipe {
-        Some(_) => refuse(
-            format!(
-                "`{name}` is no file, and no recipe that has been made: {} is not there",
-                path.display()
-            ),
-            "`make guests` fetches the recipes of images/guests/; a path holds a `/`".into(),
-        ),
-        None => refuse(
+    let bytes = std::fs::read(&path).map_err(|error| match (&recipe, recipes(root)) {
+        (None, _) => refuse(
+            "missing-input",
             format!("{} cannot be read: {error}", path.display()),
-            "name a file that exists, or a recipe of images/guests/".into(),
+            "name a file that exists, or a recipe of images/guests/",
+        ),
+        (Some(_), Some(known)) if !known.contains(name) => refuse(
+            "unknown-recipe",
+            format!("`{name}` is no file and no recipe"),
+            &format!("recipes are {}; to name a file, write its path", known.join(", ")),
+        ),
+        (Some(_), _) => refuse(
+            MISSING_RECIPE,
+            format!("recipe `{name}` is not made: {} is not there", path.display()),
+            "`make guests` fetches it",
         ),
     })?;
     if bytes.is_empty() {
-        return Err(refuse(format!("{} is empty", path.display()), "name another file".into()));
+        let what = format!("{} is empty", path.display());
+        return Err(refuse("missing-input", what, "name another file"));
     }
     let source =
         recipe.and_then(|dir| std::fs::read_to_string(dir.join("source")).ok()).unwrap_or_default();
     Ok(Input { bytes, source, span: named.span.clone(), name: path.display().to_string() })
+}
+
+/// The recipes that the lock knows, if there is a lock: the names of its tables. They hold dots,
+/// and stand there as scripts read them, without quotes.
+fn recipes(root: &Path) -> Option<Vec<String>> {
+    let text = std::fs::read_to_string(root.join("images/guests/lock.toml")).ok()?;
+    let headers = text.lines().filter_map(|line| line.trim().strip_prefix('['));
+    Some(headers.filter_map(|header| header.strip_suffix(']')).map(str::to_owned).collect())
+}
+
+/// Whether the firmware's ELFs are there.
+#[must_use]
+pub fn has_firmware(root: &Path) -> bool {
+    ["loader.elf", "body.elf"].iter().all(|name| firmware_path(root, name).is_file())
+}
+
+fn firmware_path(root: &Path, name: &str) -> PathBuf {
+    root.join("target/firmware/power9").join(name)
 }
 
 /// Reads one of the firmware's ELFs.
@@ -112,7 +136,7 @@ pub fn guest_file(root: &Path, named: &Placed<String>, kind: Kind) -> Result<Inp
 /// # Errors
 /// It is not there.
 pub fn firmware_file(root: &Path, name: &str) -> anyhow::Result<Vec<u8>> {
-    let path = root.join("target/firmware/power9").join(name);
+    let path = firmware_path(root, name);
     std::fs::read(&path).with_context(|| {
         format!("the firmware {} is not there: `make tools` builds it", path.display())
     })

@@ -76,17 +76,51 @@ pub struct Inputs {
     pub initrd: Option<Input>,
 }
 
-/// Judges what can be judged without packing: the guest's files and where they go.
+/// What a look at the guest's files found.
+#[derive(Default)]
+pub struct Preflight {
+    /// Mistakes.
+    pub mistakes: Vec<Diagnostic>,
+    /// What could not be judged, and why.
+    pub unchecked: Vec<String>,
+}
+
+/// Judges the guest's files, where they go, and, if the firmware is built, the image's size.
 ///
 /// # Errors
-/// The first mistake found.
-pub fn preflight(config: &Config) -> Result<(), Fault> {
+/// A failure that is no mistake in the input.
+pub fn preflight(loaded: &Loaded) -> anyhow::Result<Preflight> {
     let root = inputs::root()?;
-    let kernel = inputs::guest_file(&root, &config.guest.kernel, Kind::Kernel)?;
-    let initrd = initrd(&root, config)?;
-    let laid_out = kernel::lay_out(&kernel, &config.guest)?;
-    guest_layout(config, &laid_out, initrd.as_ref())?;
-    Ok(())
+    let config = &loaded.config;
+    let mut result = Preflight::default();
+    let kernel = result.keep(inputs::guest_file(&root, &config.guest.kernel, Kind::Kernel))?;
+    let initrd = result.keep(initrd(&root, config))?;
+    let (Some(kernel), Some(initrd)) = (kernel, initrd) else { return Ok(result) };
+    if !inputs::has_firmware(&root) {
+        let fits = kernel::lay_out(&kernel, &config.guest)
+            .and_then(|kernel| guest_layout(config, &kernel, initrd.as_ref()));
+        result.keep(fits)?;
+        result.unchecked.push("the image's size: `make tools` builds the firmware".into());
+        return Ok(result);
+    }
+    result.keep(image(loaded))?;
+    Ok(result)
+}
+
+impl Preflight {
+    /// Sorts an outcome in: a value, a mistake, or a recipe that was never made.
+    fn keep<T>(&mut self, outcome: Result<T, Fault>) -> anyhow::Result<Option<T>> {
+        match outcome {
+            Ok(value) => return Ok(Some(value)),
+            Err(Fault::Tool(error)) => return Err(error),
+            Err(Fault::Input(mistake)) if mistake.rule == inputs::MISSING_RECIPE => {
+                self.unchecked
+                    .push(format!("the guest: {} (`make guests` fetches it)", mistake.title));
+            }
+            Err(Fault::Input(mistake)) => self.mistakes.push(*mistake),
+        }
+        Ok(None)
+    }
 }
 
 /// Builds an image in memory.

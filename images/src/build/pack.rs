@@ -13,8 +13,8 @@ use crate::config::checked::Compression;
 use crate::image::digest;
 
 const LEVEL: i32 = 15;
-/// The firmware keeps the window in guest RAM while it unpacks: 8 MiB.
-const WINDOW_LOG: u32 = 23;
+/// The firmware keeps the window in guest RAM while it unpacks: 4 MiB.
+const WINDOW_LOG: u32 = 22;
 
 /// Packs bytes. `root` holds the kept frames.
 ///

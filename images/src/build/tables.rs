@@ -65,7 +65,10 @@ pub fn make(config: &Config, mappings: &[Mapping], base: u64) -> Result<Tables, 
     let too_small =
         || Fault::from(firmware_too_small(memory, needed(mappings, base, memory.value)));
     let mut builder = RadixBuilder::new(&mut arena, base).map_err(|_| too_small())?;
-    let small = |mapping: &&Mapping| !(mapping.guest | mapping.size).is_multiple_of(LARGE_PAGE);
+    let small = |mapping: &&Mapping| {
+        let all = mapping.guest | mapping.host | mapping.size;
+        !all.is_multiple_of(LARGE_PAGE)
+    };
     // Small pages first: large ones can join a table of small ones, but not the reverse.
     let order = mappings.iter().filter(small).chain(mappings.iter().filter(|m| !small(m)));
     for mapping in order {

@@ -130,6 +130,8 @@ pub struct Memory {
     pub guest: Range,
     /// Host real addresses.
     pub host: Range,
+    /// Where the host address was written.
+    pub host_span: Span,
 }
 
 /// One device.
@@ -141,6 +143,8 @@ pub struct Device {
     pub guest: Range,
     /// Host real addresses of its registers.
     pub host: Range,
+    /// Where the host address was written.
+    pub host_span: Span,
     /// It moves data by itself, and the config trusts it.
     pub dma_trusted: bool,
 }

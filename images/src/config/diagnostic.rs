@@ -94,7 +94,7 @@ impl Refusal {
         }
         let count = self.diagnostics.len();
         let plural = if count == 1 { "" } else { "s" };
-        text.push_str(&format!("{count} mistake{plural}: nothing was written\n"));
+        text.push_str(&format!("refused: {count} mistake{plural}\n"));
         text
     }
 

@@ -27,6 +27,9 @@ const CMDLINE_BYTES: usize = 2047;
 /// Names in the manifest.
 const NAME_BYTES: usize = 32;
 
+/// Names of regions that every guest has.
+const RESERVED_NAMES: [&str; 2] = ["xive-tima", "xive-esb"];
+
 /// PowerNV: skiboot's payload on POWER9, chip 0.
 const POWERNV: Platform = Platform {
     vectors: Range::new(0, 0x2000),
@@ -249,7 +252,8 @@ impl Rules<'_> {
             return Some(Placed { value: name.clone(), span: written.span() });
         };
         let title = format!("a name has 1 to {NAME_BYTES} bytes of printable text");
-        self.report(Diagnostic::new("bad-name", title, written.span(), fault));
+        let help = "choose another: it stands in the image's manifest and in reports";
+        self.report(Diagnostic::new("bad-name", title, written.span(), fault).help(help));
         None
     }
 
@@ -291,7 +295,8 @@ impl Rules<'_> {
     fn count<T>(&mut self, key: &str, list: &Spanned<Vec<T>>, min: usize, max: usize) {
         let count = list.get_ref().len();
         if !(min..=max).contains(&count) {
-            let title = format!("`{key}` takes {min} to {max} entries");
+            let range = if min == max { min.to_string() } else { format!("{min} to {max}") };
+            let title = format!("the number of `{key}` entries must be {range}");
             let label = format!("there are {count}");
             self.report(Diagnostic::new("count", title, list.span(), label));
         }
@@ -337,8 +342,9 @@ impl Rules<'_> {
             self.word("compression", &raw.compression, Some(Compression::Zstd), &codecs);
         self.word("interrupts", &raw.interrupts, Some(()), &interrupts);
         let mut draft = GuestDraft {
-            kernel: placed(&raw.kernel),
-            initrd: placed(&raw.initrd),
+            kernel: self.kernel(raw),
+            // An empty name takes a config's initrd away again.
+            initrd: placed(&raw.initrd).filter(|initrd| !initrd.value.is_empty()),
             cmdline: self.cmdline(&raw.cmdline),
             compression,
             format: self.format(raw),
@@ -352,6 +358,7 @@ impl Rules<'_> {
         if let Some(xive) = &raw.xive {
             draft.xive = self.xive(xive.get_ref(), draft.vcpus.len(), &mut draft.xive_spans);
         }
+        self.names(&draft);
         let mappings = draft.memory.len() + draft.devices.len() + 2;
         if mappings > MAPPINGS {
             let title = format!("the guest has more than {MAPPINGS} regions");
@@ -359,6 +366,20 @@ impl Rules<'_> {
             self.report(Diagnostic::new("count", title, span, format!("{mappings} in all")));
         }
         draft
+    }
+
+    fn kernel(&mut self, raw: &RawGuest) -> Option<Placed<String>> {
+        let written = raw.kernel.as_ref()?;
+        let placed = Placed { value: written.get_ref().clone(), span: written.span() };
+        if placed.value.is_empty() || placed.value.contains('\0') {
+            let title = "`kernel` names no file";
+            self.report(
+                Diagnostic::new("bad-name", title, written.span(), "no name")
+                    .help("name a recipe of images/guests/, or a path"),
+            );
+            return None;
+        }
+        Some(placed)
     }
 
     fn cmdline(&mut self, field: &Field<String>) -> String {
@@ -446,16 +467,9 @@ impl Rules<'_> {
         if list.get_ref().is_empty() {
             self.count("guest.memory", list, 1, MAPPINGS - 2);
         }
-        let mut regions: Vec<Placed<Memory>> = Vec::new();
+        let mut regions = Vec::new();
         for entry in list.get_ref() {
-            if let Some(region) = self.memory_entry(entry) {
-                self.distinct(
-                    &region.value.name,
-                    &region.span,
-                    regions.iter().map(|other| (&other.value.name, &other.span)),
-                );
-                regions.push(region);
-            }
+            regions.extend(self.memory_entry(entry));
         }
         regions
     }
@@ -476,37 +490,40 @@ impl Rules<'_> {
             self.report(Diagnostic::new("address-limit", title, host.span, "from here"));
             return None;
         }
-        let value = Memory { name: name?.value, guest, host: Range::new(host.value, guest.size) };
+        let host_span = host.span;
+        let host = Range::new(host.value, guest.size);
+        let value = Memory { name: name?.value, guest, host, host_span };
         Some(Placed { value, span: span_of(&raw.guest, entry) })
     }
 
-    fn distinct<'n>(
-        &mut self,
-        name: &str,
-        span: &Span,
-        mut others: impl Iterator<Item = (&'n String, &'n Span)>,
-    ) {
-        if let Some((_, other)) = others.find(|(other, _)| *other == name) {
-            let title = format!("two regions are named `{name}`");
-            self.report(
-                Diagnostic::new("bad-name", title, span.clone(), "the second")
-                    .also(other.clone(), "the first")
-                    .help("names tell regions apart in reports: choose another"),
-            );
+    /// Names tell regions apart in reports.
+    fn names(&mut self, guest: &GuestDraft) {
+        let memory = guest.memory.iter().map(|memory| (&memory.value.name, &memory.span));
+        let devices = guest.devices.iter().map(|device| (&device.value.name, &device.span));
+        let mut known: Vec<(&String, &Span)> = Vec::new();
+        for (name, span) in memory.chain(devices) {
+            if RESERVED_NAMES.contains(&name.as_str()) {
+                let title = format!("the name `{name}` is the interrupt controller's");
+                self.report(
+                    Diagnostic::new("bad-name", title, span.clone(), "in this region")
+                        .help("choose another name"),
+                );
+            } else if let Some((_, other)) = known.iter().find(|(other, _)| *other == name) {
+                let title = format!("two regions are named `{name}`");
+                self.report(
+                    Diagnostic::new("bad-name", title, span.clone(), "the second")
+                        .also((*other).clone(), "the first")
+                        .help("names tell regions apart in reports: choose another"),
+                );
+            }
+            known.push((name, span));
         }
     }
 
     fn devices(&mut self, raw: &RawGuest) -> Vec<Placed<Device>> {
-        let mut devices: Vec<Placed<Device>> = Vec::new();
+        let mut devices = Vec::new();
         for entry in raw.device.iter().flat_map(Spanned::get_ref) {
-            if let Some(device) = self.device(entry) {
-                self.distinct(
-                    &device.value.name,
-                    &device.span,
-                    devices.iter().map(|other| (&other.value.name, &other.span)),
-                );
-                devices.push(device);
-            }
+            devices.extend(self.device(entry));
         }
         devices
     }
@@ -526,8 +543,13 @@ impl Rules<'_> {
         let guest = self.range(&mmio.guest, &mmio.size);
         let host = self.size(&mmio.host);
         let (guest, host) = (guest?, host?);
-        let host = Range::new(host.value, guest.size);
-        let value = Device { name: name?.value, guest, host, dma_trusted: dma_trusted? };
+        let value = Device {
+            name: name?.value,
+            guest,
+            host: Range::new(host.value, guest.size),
+            host_span: host.span,
+            dma_trusted: dma_trusted?,
+        };
         Some(Placed { value, span: span_of(&mmio.guest, entry) })
     }
 
@@ -600,7 +622,7 @@ impl Rules<'_> {
         }
         for region in guest.iter().flat_map(|guest| &guest.memory) {
             let name = format!("the host side of guest memory `{}`", region.value.name);
-            inside.push((name, region.value.host, &region.span));
+            inside.push((name, region.value.host, &region.value.host_span));
         }
         for (name, range, span) in inside {
             if !ram.iter().any(|ram| ram.value.contains(range)) {
@@ -636,7 +658,7 @@ impl Rules<'_> {
         for device in &guest.devices {
             ranges.push((device.value.name.clone(), device.value.guest, device.span.clone()));
             let name = format!("device `{}`", device.value.name);
-            registers.push((name, device.value.host, device.span.clone()));
+            registers.push((name, device.value.host, device.value.host_span.clone()));
         }
         if let Some(xive) = &guest.xive {
             let spans = &guest.xive_spans;
@@ -702,22 +724,29 @@ impl Rules<'_> {
             let span = memory.span.clone();
             owners.push(Owner::written("the firmware's memory", memory.value, span));
         }
-        for region in guest.iter().flat_map(|guest| &guest.memory) {
-            let name = format!("guest memory `{}`", region.value.name);
-            owners.push(Owner::written(name, region.value.host, region.span.clone()));
-        }
-        for device in guest.iter().flat_map(|guest| &guest.devices) {
-            let name = format!("device `{}`", device.value.name);
-            owners.push(Owner::written(name, device.value.host, device.span.clone()));
-        }
-        if let Some((guest, xive)) = guest.and_then(|guest| Some((guest, guest.xive.as_ref()?))) {
-            let page = Range::new(xive.value.tima_host, XIVE_PAGE);
-            let span = guest.xive_spans.tima_host.clone();
-            owners.push(Owner::written("the TIMA page", page, span));
+        for memory in guest.iter().flat_map(|guest| &guest.memory).map(|memory| &memory.value) {
+            let name = format!("guest memory `{}`", memory.name);
+            owners.push(Owner::written(name, memory.host, memory.host_span.clone()));
         }
         let limits: Vec<Range> = ram.iter().map(|ram| ram.value).collect();
         let (rule, name) = ("overlap-host", "host memory");
         space::check(&Space { rule, name, limits: &limits, owners: &owners }, self.found);
+        self.host_registers(guest);
+    }
+
+    fn host_registers(&mut self, guest: Option<&GuestDraft>) {
+        let Some(guest) = guest else { return };
+        let mut owners = Vec::new();
+        for device in guest.devices.iter().map(|device| &device.value) {
+            let name = format!("device `{}`", device.name);
+            owners.push(Owner::written(name, device.host, device.host_span.clone()));
+        }
+        if let Some(xive) = &guest.xive {
+            let page = Range::new(xive.value.tima_host, XIVE_PAGE);
+            owners.push(Owner::written("the TIMA page", page, guest.xive_spans.tima_host.clone()));
+        }
+        let (rule, name) = ("overlap-host", "the machine's registers");
+        space::check(&Space { rule, name, limits: &[], owners: &owners }, self.found);
     }
 
     fn ram_overlaps(&mut self, ram: &[Placed<Range>]) {
@@ -729,6 +758,25 @@ impl Rules<'_> {
         let limits = [Range::new(0, u64::MAX)];
         let (rule, name) = ("overlap-host", "host memory");
         space::check(&Space { rule, name, limits: &limits, owners: &owners }, self.found);
+    }
+
+    /// Sources' pages have 64 KiB; smaller pages cannot stand in the same 2 MiB.
+    fn small_pages(&mut self, guest: &GuestDraft) {
+        let Some(xive) = &guest.xive else { return };
+        let esb = xive.value.esb_range();
+        for device in &guest.devices {
+            let Device { name, guest: range, host, .. } = &device.value;
+            let small = !(range.base | range.size | host.base).is_multiple_of(PAGE);
+            if small && !esb.overlaps(*range) && slots(esb).overlaps(slots(*range)) {
+                let title = format!("device `{name}` needs 4KiB pages beside the sources' pages");
+                let label = units::range(*range);
+                self.report(
+                    Diagnostic::new("page-mix", title, device.span.clone(), label)
+                        .also(guest.xive_spans.esb.clone(), units::range(esb))
+                        .help("move it at least 2MiB away, or align it to 64KiB"),
+                );
+            }
+        }
     }
 
     fn guest_space(&mut self, guest: Option<&GuestDraft>) {
@@ -749,10 +797,19 @@ impl Rules<'_> {
             let name = format!("device `{}`", device.value.name);
             owners.push(Owner::written(name, device.value.guest, device.span.clone()));
         }
+        self.small_pages(guest);
         let limits = [GUEST_SPACE];
         let (rule, name) = ("overlap-guest", "guest space");
         space::check(&Space { rule, name, limits: &limits, owners: &owners }, self.found);
     }
+}
+
+/// The 2 MiB slots that a range touches: each holds pages of one size.
+fn slots(range: Range) -> Range {
+    const SLOT: u64 = 2 << 20;
+    let base = range.base / SLOT * SLOT;
+    let end = range.base.saturating_add(range.size);
+    Range::new(base, end.checked_next_multiple_of(SLOT).unwrap_or(u64::MAX) - base)
 }
 
 /// The place of a key, or of its whole table.

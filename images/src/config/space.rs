@@ -29,7 +29,7 @@ impl Owner {
     }
 
     fn describe(&self) -> String {
-        format!("{} has {}", self.name, units::range(self.range))
+        format!("{}: {}", self.name, units::range(self.range))
     }
 }
 
@@ -57,12 +57,16 @@ pub fn check(space: &Space<'_>, found: &mut Vec<Diagnostic>) {
 }
 
 fn conflict(space: &Space<'_>, first: &Owner, second: &Owner) -> Option<Diagnostic> {
-    // The later of the two in the source is the one to move.
+    // The later of the two in the source is the one to move, unless it begins at 0 and the other
+    // does not: what stands at 0 mostly must.
     let (moved, kept) = match (&first.span, &second.span) {
         (None, None) => return None,
-        (Some(a), Some(b)) if a.start > b.start => (first, second),
+        (Some(a), Some(b)) => {
+            let key = |owner: &Owner, span: &Span| (owner.range.base != 0, span.start);
+            if key(first, a) > key(second, b) { (first, second) } else { (second, first) }
+        }
         (Some(_), None) => (first, second),
-        _ => (second, first),
+        (None, Some(_)) => (second, first),
     };
     let title = format!("{} and {} overlap in {}", moved.name, kept.name, space.name);
     let span = moved.span.clone()?;

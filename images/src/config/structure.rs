@@ -125,7 +125,7 @@ fn missing_key(key: &str, span: Span, schema: &Schema, path: &str) -> Diagnostic
     let label = if path.is_empty() { String::new() } else { format!("in `{path}`") };
     let meaning = schema["description"].as_str().unwrap_or("").replace('\n', " ");
     let form = match schema["type"].as_str() {
-        Some("object") if path.is_empty() => format!("add a table [{key}]"),
+        Some("object") => format!("add a table [{full}]"),
         Some("array") => format!("add [[{full}]]"),
         _ => format!("add `{key} = …`"),
     };
