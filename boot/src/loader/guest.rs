@@ -15,9 +15,9 @@ use crate::end::{end, require};
 use crate::{heap, image};
 
 /// What the unpacker is given, if guest RAM has that much left.
-const HEAP: u64 = 48 << 20;
+const HEAP: u64 = 64 << 20;
 /// What it needs at the least: its window and tables.
-const LEAST_HEAP: u64 = 12 << 20;
+const LEAST_HEAP: u64 = 32 << 20;
 
 /// Zeroes all guest RAM and unpacks the guest's parts into it.
 pub fn fill(image: u64, manifest: &Manifest) {

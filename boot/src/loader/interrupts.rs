@@ -71,7 +71,6 @@ fn virtual_processor(opal: &Opal, manifest: &Manifest, info: &mut BootInfo) {
 struct IrqInfo {
     eoi_page: u64,
     trigger_page: u64,
-    shift: u32,
 }
 
 fn irq_info(opal: &Opal, number: u32) -> IrqInfo {
@@ -85,11 +84,7 @@ fn irq_info(opal: &Opal, number: u32) -> IrqInfo {
         chip.as_ptr() as u64,
     ];
     done("XIVE_GET_IRQ_INFO", opal.call(token::XIVE_GET_IRQ_INFO, &args));
-    IrqInfo {
-        eoi_page: u64::from_be(eoi.get()),
-        trigger_page: u64::from_be(trigger.get()),
-        shift: (u64::from_be(shift.get()) >> 32) as u32,
-    }
+    IrqInfo { eoi_page: u64::from_be(eoi.get()), trigger_page: u64::from_be(trigger.get()) }
 }
 
 fn sources(opal: &Opal, manifest: &Manifest, info: &mut BootInfo) {
@@ -104,13 +99,14 @@ fn sources(opal: &Opal, manifest: &Manifest, info: &mut BootInfo) {
         let pages = irq_info(opal, number as u32);
         let pair = Range::new(pages.trigger_page, 2 << PAGE_SHIFT);
         let adjacent = pages.eoi_page == pages.trigger_page + (1 << PAGE_SHIFT);
-        if pages.shift != PAGE_SHIFT || !adjacent || !allowed.contains(pair) {
+        let aligned = pages.trigger_page.is_multiple_of(1 << PAGE_SHIFT);
+        if !aligned || !adjacent || !allowed.contains(pair) {
             end(
                 End::BoardMismatch,
                 format_args!(
-                    "interrupt source {number} has pages {:#x} and {:#x} of 2^{} bytes: not a pair \
-                     of 64 KiB pages inside {:#x}+{:#x}",
-                    pages.trigger_page, pages.eoi_page, pages.shift, allowed.base, allowed.size
+                    "interrupt source {number} has pages {:#x} and {:#x}: not a pair of 64 KiB \
+                     pages inside {:#x}+{:#x}",
+                    pages.trigger_page, pages.eoi_page, allowed.base, allowed.size
                 ),
             );
         }
