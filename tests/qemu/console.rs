@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The console as a byte pipe.
+use std::fmt::Write;
+use std::time::Duration;
+
+use anchorite_tests::guest::Guest;
+use anchorite_tests::image::default_image;
+use anyhow::{Context, Result, ensure};
+use sha2::{Digest, Sha256};
+
+pub const TESTS: &[(&str, fn() -> Result<()>)] =
+    &[("console::64_kib_each_way_at_once", both_ways_at_once)];
+
+const SIZE: usize = 64 << 10;
+/// The kernel takes one of these on its console as the first half of a SysRq request, and two as
+/// the byte itself.
+const SYSRQ: u8 = 0x0f;
+
+fn both_ways_at_once() -> Result<()> {
+    let mut guest = Guest::boot(&default_image()?.path, &[])?;
+    guest.shell(&format!("head -c {SIZE} /dev/urandom > /tmp/out"))?;
+    let sent_by_guest = guest.shell("sha256sum < /tmp/out")?;
+
+    guest.send(
+        format!(
+            "stty raw -echo; echo 'g''o'; (cat /tmp/out & head -c {SIZE} > /tmp/in; wait); \
+             stty -raw -echo\n"
+        )
+        .as_bytes(),
+    )?;
+    guest.expect("go\n", Duration::from_secs(30))?;
+    let ours = noise();
+    let typed: Vec<u8> = ours
+        .iter()
+        .flat_map(|byte| std::iter::repeat_n(*byte, 1 + usize::from(*byte == SYSRQ)))
+        .collect();
+    guest.send(&typed)?;
+    let theirs = guest.take(SIZE, Duration::from_secs(240))?;
+    ensure!(hex(&theirs) == first_word(&sent_by_guest)?, "output was changed on its way");
+
+    let received_by_guest = guest.shell("sha256sum < /tmp/in")?;
+    ensure!(first_word(&received_by_guest)? == hex(&ours), "input was changed on its way");
+    guest.power_off()?;
+    Ok(())
+}
+
+fn first_word(text: &str) -> Result<&str> {
+    text.split_whitespace().next().context("no digest")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// All byte values in no order (xorshift).
+fn noise() -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    (0..SIZE)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_be_bytes()[0]
+        })
+        .collect()
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The image file: what its report says, that it repeats, and that the machine has what it says.
+use std::fs;
+use std::time::Duration;
+
+use anchorite_spec::manifest::{MAP_BOOT_LEAF, PART_TABLES};
+use anchorite_tests::guest::Guest;
+use anchorite_tests::image::{build, default_image, power_off_image};
+use anchorite_tests::monitor::Monitor;
+use anchorite_tests::{anchorite, board, output};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
+    ("image::the_walls_are_proved", the_walls_are_proved),
+    ("image::the_same_inputs_give_the_same_bytes", the_same_inputs_give_the_same_bytes),
+    ("image::live_tables_are_the_files", live_tables_are_the_files),
+    ("image::the_command_can_be_printed", the_command_can_be_printed),
+];
+
+fn the_walls_are_proved() -> Result<()> {
+    let image = default_image()?;
+    let report = output(anchorite().arg("inspect").arg("--json").arg(&image.path))?;
+    ensure!(report.status.success(), "{}", String::from_utf8_lossy(&report.stderr));
+    let report: Value = serde_json::from_slice(&report.stdout)?;
+    let text = report.to_string();
+    ensure!(!text.contains("NOT PROVED"), "{report:#}");
+    Ok(())
+}
+
+fn the_same_inputs_give_the_same_bytes() -> Result<()> {
+    let image = default_image()?;
+    let directory = tempfile::tempdir()?;
+    let again = directory.path().join("again.elf");
+    build(&again, &[])?;
+    ensure!(fs::read(again)? == **image.bytes, "two builds differ");
+    Ok(())
+}
+
+/// Byte for byte, except the leaves that the manifest names as filled in at boot.
+fn live_tables_are_the_files() -> Result<()> {
+    let image = default_image()?;
+    let (_, in_file) = image.part(PART_TABLES)?;
+    let leaves: Vec<_> =
+        image.manifest.mappings().filter(|mapping| mapping.kind == MAP_BOOT_LEAF).collect();
+    let guest = Guest::boot(&image.path, &[])?;
+    let mut monitor = Monitor::connect(guest.qmp())?;
+    let live = monitor.memory(image.manifest.tables.base, in_file.len() as u64)?;
+    let mut filled = 0;
+    for (index, (file, live)) in in_file.chunks(8).zip(live.chunks(8)).enumerate() {
+        if file == live {
+            continue;
+        }
+        let entry = u64::from_be_bytes(live.try_into()?);
+        // Valid, a leaf, and of a page that the manifest allows.
+        ensure!(file == [0; 8], "entry {index} was {file:02x?} in the file");
+        ensure!(entry >> 62 == 3, "entry {index} is {entry:#x}");
+        let page = entry & 0x01ff_ffff_ffff_f000;
+        let allowed = |leaf: &&&anchorite_spec::manifest::Mapping| {
+            (leaf.host..leaf.host + leaf.host_size).contains(&page)
+        };
+        leaves.iter().find(allowed).with_context(|| format!("entry {index} maps {page:#x}"))?;
+        filled += 1;
+    }
+    let pages: u64 = leaves.iter().map(|leaf| leaf.size >> 16).sum();
+    ensure!(filled > 0 && filled <= pages, "{filled} leaves filled for {pages} pages");
+    drop(monitor);
+    guest.power_off()?;
+    Ok(())
+}
+
+fn the_command_can_be_printed() -> Result<()> {
+    let image = power_off_image()?;
+    let mut command = anchorite();
+    command.arg("run").arg("--board").arg(board()).arg("--image").arg(&image.path);
+    let printed = output(command.args(["--print-command", "--cpu", "power9_v2.2"]))?;
+    ensure!(printed.status.success());
+    let line = String::from_utf8(printed.stdout)?;
+    ensure!(line.contains("-cpu power9_v2.2") && line.lines().count() == 1, "{line}");
+    // Pasted into a shell, it boots.
+    let line = format!("{} -no-shutdown >\"$0\" 2>&1 </dev/null", line.trim());
+    let log = tempfile::NamedTempFile::new()?;
+    let mut shell = std::process::Command::new("timeout")
+        .args(["30", "sh", "-c", &line])
+        .arg(log.path())
+        .spawn()?;
+    let limit = std::time::Instant::now() + Duration::from_secs(30);
+    let booted = loop {
+        let console = String::from_utf8_lossy(&fs::read(log.path())?).into_owned();
+        if console.contains("@end status=powered-off") {
+            break true;
+        }
+        if std::time::Instant::now() > limit {
+            eprintln!("{console}");
+            break false;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    let ended = std::process::Command::new("kill").arg(shell.id().to_string()).status();
+    shell.wait()?;
+    ended?;
+    ensure!(booted, "the printed command does not boot");
+    Ok(())
+}
