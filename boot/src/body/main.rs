@@ -22,7 +22,7 @@ use anchorite_platform::powernv::core::{self as cpu, Scope, mtspr, spr};
 use anchorite_platform::powernv::machine::LPID;
 use anchorite_platform::powernv::{BootInfo, PowerNv};
 use anchorite_spec::anchor::{Anchor, POWER9_ADDRESS};
-use anchorite_spec::manifest::{Manifest, PART_LOADER};
+use anchorite_spec::manifest::{DEBUG_FAULT_ASSERT, DEBUG_FAULT_NONE, Manifest, PART_LOADER};
 use state::{CONTEXT, FAULT_STACK, LEDGER, PARTITION, PARTITION_TABLE, STACK, fault_entry};
 
 global_asm!(include_str!("start.S"), options(raw));
@@ -38,7 +38,7 @@ const PARTITION_TABLE_SIZE: u64 = 0;
 extern "C" fn body_main(info: &'static BootInfo, toc: u64) -> ! {
     // SAFETY: the loader put the manifest there and nothing writes it again.
     let manifest = unsafe { &*(info.manifest as *const Manifest) };
-    install_context(toc);
+    install_context(toc, manifest);
     // SAFETY: real 0x100 to 0x2000 are the operating system's once OPAL has handed over, and no
     // interrupt can come before the vectors are whole: EE is off.
     unsafe { install_vectors() };
@@ -68,7 +68,7 @@ extern "C" fn body_main(info: &'static BootInfo, toc: u64) -> ! {
 }
 
 /// Puts the vCPU's context behind HSPRG0, where the vectors look for it.
-fn install_context(toc: u64) {
+fn install_context(toc: u64, manifest: &Manifest) {
     // SAFETY: nothing else refers to the context yet; the stacks are statics.
     unsafe {
         let ctx = &mut *CONTEXT.get();
@@ -76,7 +76,11 @@ fn install_context(toc: u64) {
         ctx.host_stack = STACK.top();
         ctx.fault_stack = FAULT_STACK.top();
         ctx.host_toc = toc;
-        ctx.handler = handle_exit as *const () as u64;
+        ctx.handler = match manifest.debug_fault {
+            DEBUG_FAULT_NONE => handle_exit as *const () as u64,
+            DEBUG_FAULT_ASSERT => assert_fails as *const () as u64,
+            _ => exception_comes as *const () as u64,
+        };
         ctx.slow_handler = death::end_with_frame as *const () as u64;
         ctx.fault_handler = fault_entry as *const () as u64;
         mtspr::<{ spr::HSPRG0 }>(CONTEXT.get() as u64);
@@ -172,4 +176,16 @@ extern "C" fn handle_exit(ctx: &mut context::GuestContext) -> u64 {
             context::FULL_FRAME
         }
     }
+}
+
+/// The handler of an image built to show how an assert ends (`firmware.debug_fault`).
+extern "C" fn assert_fails(ctx: &mut context::GuestContext) -> u64 {
+    panic!("firmware.debug_fault: asserted at the guest's exit by vector {:#x}", ctx.vector);
+}
+
+/// The handler of an image built to show how an exception in the firmware ends.
+extern "C" fn exception_comes(_: &mut context::GuestContext) -> u64 {
+    // SAFETY: the word is no instruction; what follows is the firmware's own fault path.
+    unsafe { asm!(".long 0") };
+    context::RESUME
 }

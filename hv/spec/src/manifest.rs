@@ -51,6 +51,13 @@ pub const ARCH_ARM64: u32 = 2;
 /// [`Manifest::boot`]: entered by skiboot as its payload, OPAL below.
 pub const BOOT_OPAL_PAYLOAD: u32 = 1;
 
+/// [`Manifest::debug_fault`]: never.
+pub const DEBUG_FAULT_NONE: u32 = 0;
+/// [`Manifest::debug_fault`]: an assert fails at the guest's first exit.
+pub const DEBUG_FAULT_ASSERT: u32 = 1;
+/// [`Manifest::debug_fault`]: the firmware takes an exception at the guest's first exit.
+pub const DEBUG_FAULT_EXCEPTION: u32 = 2;
+
 /// [`Part::kind`]: the position-independent loader; runs once, then its memory is wiped.
 pub const PART_LOADER: u32 = 1;
 /// [`Part::kind`]: the resident firmware, linked for its destination.
@@ -196,8 +203,8 @@ pub struct Manifest {
     pub vcpu_cpu: [u32; VCPUS],
     /// 1 if the guest starts little-endian, 0 if it starts as Linux does.
     pub guest_little_endian: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// One of the `DEBUG_FAULT_*` numbers: how the firmware dies on purpose.
+    pub debug_fault: u32,
     /// The processor version register must equal `pvr` in the bits of `pvr_mask`.
     pub pvr: u64,
     /// See `pvr`.
@@ -212,8 +219,8 @@ pub struct Manifest {
     pub firmware: Range,
     /// The architecture's exception vectors, real 0 upwards.
     pub vectors: Range,
-    /// Inside `firmware`, 4 KiB aligned: the loader's findings and the thread's own event queue at
-    /// the bottom, the loader's stack from the top.
+    /// Inside `firmware`: the loader's findings at the bottom, the thread's own event queue on the
+    /// next 4 KiB boundary, the loader's stack from the top.
     pub boot_stack: Range,
     /// Inside `firmware`: where the loader copies this manifest.
     pub manifest_copy: Range,

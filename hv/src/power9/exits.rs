@@ -10,10 +10,16 @@ use super::regs::{msr, program, storage, vector};
 use super::{hcall, inject, report};
 use crate::core::Action;
 
-/// Serves one exit.
-///
-/// System calls are the only frequent reason and are asked for first.
+/// Serves one exit. Whatever the guest did to its machine state, it goes on outside hypervisor
+/// state and with machine checks enabled.
 pub fn serve<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> Action {
+    let action = answer(p, ctx);
+    ctx.msr = ctx.msr & !msr::HV | msr::ME;
+    action
+}
+
+/// System calls are the only frequent reason and are asked for first.
+fn answer<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> Action {
     let number = ctx.vector & !HSRR_FLAG;
     if number == vector::SYSTEM_CALL {
         return hcall::serve(p, ctx);
@@ -214,6 +220,15 @@ mod tests {
             assert_eq!((action, ctx.nip), (Action::Resume, 0x4000), "{number:#x}");
             assert_eq!((count(&p, reason), p.ledger.total()), (1, 1), "{number:#x}");
         }
+    }
+
+    #[test]
+    fn the_guest_never_goes_on_in_hypervisor_state_or_without_machine_checks() {
+        let mut p = partition();
+        let mut ctx = context(vector::SYSTEM_CALL);
+        ctx.msr = msr::SF | msr::HV;
+        let _ = serve(&mut p, &mut ctx);
+        assert_eq!(ctx.msr, msr::SF | msr::ME);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::layout::FirmwareLayout;
 use super::tables::Tables;
 use crate::config::Loaded;
 use crate::config::overrides::Override;
-use crate::image::digest;
+use crate::image::{digest, hex};
 
 /// What the manifest is written from.
 pub struct Facts<'a> {
@@ -63,7 +63,7 @@ impl Facts<'_> {
             cores,
             vcpu_cpu,
             guest_little_endian: guest.little_endian.into(),
-            reserved: 0,
+            debug_fault: 0,
             pvr: config.pvr,
             pvr_mask: config.pvr_mask,
             timebase_hz: platform.timebase_hz,
@@ -166,12 +166,6 @@ fn fill<T: Copy, const N: usize>(list: &[T], mut slots: [T; N]) -> anyhow::Resul
     ensure!(list.len() <= N, "the manifest has room for {N} entries, not for {}", list.len());
     slots[..list.len()].copy_from_slice(list);
     Ok(slots)
-}
-
-/// Bytes as hexadecimal digits.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -284,13 +284,12 @@ impl Power9 for PowerNv {
         if !self.tima.acknowledge_own() {
             return HviSource::Spurious;
         }
-        let mut source = HviSource::Spurious;
+        // Two events may share one notification, and the second then finds the queue empty.
         while let Some(number) = self.own_event() {
             self.serve_opal(number);
-            source = HviSource::Firmware;
         }
         self.tima.open_own();
-        source
+        HviSource::Firmware
     }
 
     fn maintenance_interrupt(&mut self) -> Result<(), HardwareError> {
