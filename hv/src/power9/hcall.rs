@@ -607,4 +607,32 @@ mod tests {
         assert_eq!(outputs(&mut p, &[0x300]).gpr[3..5], [0, 0x1234]);
         assert_eq!(outputs(&mut p, &[0x1c8]).gpr[3..6], [0, 0x11, 0x22]);
     }
+
+    /// docs/exits.md is made from the tables that serve and count, so that they cannot differ.
+    /// `UPDATE=1 cargo test -p anchorite-hv` writes it anew.
+    #[test]
+    fn the_documentation_is_the_table() {
+        use core::fmt::Write;
+        let mut page = String::from(
+            "# Exits\n\nWhy a guest leaves for the firmware. The names are those of the ledger, of \
+             `anchorite stats` and of the console's `@exit` lines. Made from the firmware's own \
+             tables by `UPDATE=1 cargo test -p anchorite-hv`.\n\n| Reason | Meaning |\n|---|---|\n",
+        );
+        for reason in ExitReason::ALL {
+            let _ = writeln!(page, "| `{}` | {} |", reason.name(), reason.meaning().trim());
+        }
+        page.push_str(
+            "\n## Hypercalls served on POWER9\n\nNumbers and semantics are LoPAR's. Any other number \
+             returns H_FUNCTION and is counted as `hcall-unknown`; from problem state each is \
+             answered with a privileged program interrupt.\n\n| Number | Counted as |\n|---|---|\n",
+        );
+        for call in &calls::<Fake>() {
+            let _ = writeln!(page, "| {:#x} | `{}` |", call.number, call.reason.name());
+        }
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/exits.md");
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(path, &page).expect("docs/exits.md can be written");
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap_or_default(), page);
+    }
 }
