@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use crate::cli::BoardArgs;
 use crate::config::diagnostic::Refusal;
-use crate::{build, config, exit};
+use crate::{build, config, exit, say};
 
 /// Runs the command. The guest's files are judged as far as they are there.
 ///
@@ -27,10 +27,10 @@ pub fn check(args: &BoardArgs) -> anyhow::Result<u8> {
             "diagnostics": [],
             "unchecked": preflight.unchecked,
         });
-        println!("{report}");
+        say::line(report);
     } else {
-        println!("{}: in order", args.board.display());
-        preflight.unchecked.iter().for_each(|what| println!("not checked: {what}"));
+        say::line(format!("{}: in order", args.board.display()));
+        preflight.unchecked.iter().for_each(|what| say::line(format!("not checked: {what}")));
     }
     Ok(exit::OK)
 }
@@ -38,7 +38,7 @@ pub fn check(args: &BoardArgs) -> anyhow::Result<u8> {
 /// Prints mistakes: for people on stderr, as JSON on stdout.
 pub fn refuse(refusal: &Refusal, json: bool) -> u8 {
     if json {
-        println!("{}", refusal.to_json());
+        say::line(refusal.to_json());
     } else {
         eprint!("{}", refusal.render(std::io::stderr().is_terminal()));
     }

@@ -3,12 +3,25 @@
 //!
 //! The bytes are taken as hostile: every offset is checked before it is followed.
 use std::fmt;
-use std::path::Path;
 
 use anchorite_spec::Manifest;
 use anchorite_spec::manifest::{self, IMAGE_OFFSET, PART_LOADER, Part};
 use sha2::{Digest, Sha256};
 use zerocopy::{FromBytes, IntoBytes};
+
+/// Offsets in the loader's header, which follows its first instruction.
+pub mod loader_header {
+    /// Where the manifest is, from the loader's first byte.
+    pub const MANIFEST_DELTA: usize = 0x08;
+    /// The top of the boot stack.
+    pub const STACK_TOP: usize = 0x10;
+    /// Bytes that the loader occupies.
+    pub const MEMORY_SIZE: usize = 0x18;
+    /// The loader's place in the image file.
+    pub const FILE_OFFSET: usize = 0x20;
+    /// Bytes of the header, first instruction included.
+    pub const SIZE: usize = 0x28;
+}
 
 /// Why a file is no image that can be used.
 #[derive(Debug)]
@@ -73,16 +86,6 @@ impl ImageError {
     }
 }
 
-/// Reads an image file and its manifest. Digests are not looked at.
-///
-/// # Errors
-/// See [`ImageError`].
-pub fn read_manifest(path: &Path) -> Result<(Manifest, Vec<u8>), ImageError> {
-    let bytes = std::fs::read(path).map_err(ImageError::Read)?;
-    let manifest = parse_manifest(&bytes)?;
-    Ok((manifest, bytes))
-}
-
 /// Finds the manifest in an image's bytes, after a look at the ELF header.
 ///
 /// # Errors
@@ -141,6 +144,12 @@ pub fn part_bytes<'a>(bytes: &'a [u8], part: &Part) -> Option<&'a [u8]> {
 #[must_use]
 pub fn digest(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
+}
+
+/// Bytes as hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// SHA-256 of a manifest with its own digest zero.

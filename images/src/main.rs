@@ -9,10 +9,12 @@ mod exit;
 mod guests;
 mod image;
 mod initramfs;
+mod inspect;
 mod last_words;
 mod qemu;
 mod qmp;
 mod run;
+mod say;
 mod stats;
 mod terminal;
 
@@ -27,7 +29,7 @@ fn main() -> ExitCode {
         cli::Command::Build(args) => build::build(&args),
         cli::Command::Run(args) => run::run(&args),
         cli::Command::Stats(args) => stats::stats(&args),
-        cli::Command::Inspect(_) => Ok(2),
+        cli::Command::Inspect(args) => inspect::inspect(&args),
     };
     ExitCode::from(outcome.unwrap_or_else(|error| {
         eprintln!("anchorite: {error:#}");

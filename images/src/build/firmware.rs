@@ -4,20 +4,7 @@
 use anyhow::{Context, bail, ensure};
 
 use super::elf::Elf;
-
-/// Offsets in the loader's header, which follows its first instruction.
-mod header {
-    /// Where the manifest is, from the loader's first byte.
-    pub const MANIFEST_DELTA: usize = 0x08;
-    /// The top of the boot stack.
-    pub const STACK_TOP: usize = 0x10;
-    /// Bytes that the loader occupies.
-    pub const MEMORY_SIZE: usize = 0x18;
-    /// The loader's place in the image file.
-    pub const FILE_OFFSET: usize = 0x20;
-    /// Bytes of the header, first instruction included.
-    pub const SIZE: usize = 0x28;
-}
+use crate::image::loader_header as header;
 
 /// An ELF linked at 0, as memory.
 struct Flat {

@@ -10,7 +10,7 @@ use anyhow::Context;
 use zstd::stream::raw::CParameter;
 
 use crate::config::checked::Compression;
-use crate::image::digest;
+use crate::image::{digest, hex};
 
 const LEVEL: i32 = 15;
 /// The firmware keeps the window in guest RAM while it unpacks: 4 MiB.
@@ -25,7 +25,7 @@ pub fn pack(root: &Path, bytes: &[u8], how: Compression) -> anyhow::Result<Vec<u
         return Ok(bytes.to_vec());
     }
     let dir = root.join("target/cache/zstd");
-    let name: String = digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = hex(&digest(bytes));
     let kept =
         dir.join(format!("{name}-{}-{LEVEL}-{WINDOW_LOG}", zstd::zstd_safe::version_string()));
     if let Some(frame) = std::fs::read(&kept).ok().filter(|frame| holds(frame, bytes)) {

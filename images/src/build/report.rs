@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Says what was built.
+use std::fmt::Write;
 use std::path::Path;
 
-use anchorite_spec::manifest::{CODEC_ZSTD, SPACE_GUEST, SPACE_HOST, part_name};
+use anchorite_spec::Manifest;
+use anchorite_spec::manifest::{CODEC_ZSTD, Part, SPACE_GUEST, SPACE_HOST, part_name};
+use serde_json::{Value, json};
 
-use super::manifest::hex;
 use crate::config::units;
-use crate::image::{digest, parse_manifest};
+use crate::image::{digest, hex, parse_manifest};
+use crate::say;
 
 /// Prints the report of an image.
 ///
@@ -14,51 +17,61 @@ use crate::image::{digest, parse_manifest};
 /// The image cannot be read back.
 pub fn print(path: &Path, image: &[u8], json: bool) -> anyhow::Result<()> {
     let manifest = parse_manifest(image)?;
-    let parts = manifest.parts.iter().filter(|part| part.kind != 0);
+    let name = path.display().to_string();
     if json {
-        let parts: Vec<_> = parts
-            .map(|part| {
-                serde_json::json!({
-                    "name": part_name(part.kind), "offset": part.offset, "size": part.size,
-                    "dest": part.dest, "memory_size": part.memory_size,
-                })
-            })
-            .collect();
-        let report = serde_json::json!({
-            "ok": true,
-            "image": path.display().to_string(),
-            "board": manifest.board.as_str(),
-            "size": image.len(),
-            "sha256": hex(&digest(image)),
-            "build_id": hex(&manifest.build_id),
-            "parts": parts,
-        });
-        println!("{report}");
-        return Ok(());
+        say::line(as_json(&name, image, &manifest));
+    } else {
+        let mut text = String::new();
+        write_text(&mut text, &name, image, &manifest)?;
+        say::line(text.trim_end());
     }
-    println!("{}: {} bytes for {}", path.display(), image.len(), manifest.board.as_str());
-    println!("  sha256    {}", hex(&digest(image)));
-    println!("  build id  {}", hex(&manifest.build_id));
-    println!("  {:<11} {:>10} {:>10}  goes to", "part", "in file", "in memory");
-    for part in parts {
+    Ok(())
+}
+
+fn parts(manifest: &Manifest) -> impl Iterator<Item = &Part> {
+    manifest.parts.iter().filter(|part| part.kind != 0)
+}
+
+fn as_json(name: &str, image: &[u8], manifest: &Manifest) -> Value {
+    let parts: Vec<Value> = parts(manifest)
+        .map(|part| {
+            json!({
+                "name": part_name(part.kind), "offset": part.offset, "size": part.size,
+                "dest": part.dest, "memory_size": part.memory_size,
+            })
+        })
+        .collect();
+    json!({
+        "ok": true,
+        "image": name,
+        "board": manifest.board.as_str(),
+        "size": image.len(),
+        "sha256": hex(&digest(image)),
+        "build_id": hex(&manifest.build_id),
+        "parts": parts,
+    })
+}
+
+fn write_text(out: &mut String, name: &str, image: &[u8], manifest: &Manifest) -> std::fmt::Result {
+    writeln!(out, "{name}: {} bytes for {}", image.len(), manifest.board.as_str())?;
+    writeln!(out, "  sha256    {}", hex(&digest(image)))?;
+    writeln!(out, "  build id  {}", hex(&manifest.build_id))?;
+    writeln!(out, "  {:<11} {:>10} {:>10}  goes to", "part", "in file", "in memory")?;
+    for part in parts(manifest) {
         let space = match part.space {
             SPACE_HOST => format!("host {:#x}", part.dest),
             SPACE_GUEST => format!("guest {:#x}", part.dest),
             _ => "where it lies".into(),
         };
         let codec = if part.codec == CODEC_ZSTD { ", zstd" } else { "" };
-        println!(
-            "  {:<11} {:>10} {:>10}  {space}{codec}",
-            part_name(part.kind),
-            part.size,
-            part.memory_size
-        );
+        let (name, size, memory) = (part_name(part.kind), part.size, part.memory_size);
+        writeln!(out, "  {name:<11} {size:>10} {memory:>10}  {space}{codec}")?;
     }
-    println!(
+    writeln!(
+        out,
         "  firmware keeps {} at {:#x}; the guest enters at {:#x}",
         units::size(manifest.firmware.size),
         manifest.firmware.base,
         manifest.guest_entry
-    );
-    Ok(())
+    )
 }

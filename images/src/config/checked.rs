@@ -2,6 +2,7 @@
 //! A board config that has been judged: what the builder works from.
 use anchorite_spec::Range;
 
+use super::platform::Platform;
 use super::source::Span;
 
 /// A value and where it was written, for judgements that only the builder can make.
@@ -41,21 +42,6 @@ pub struct Flash {
     pub partition: String,
     /// Its size in bytes.
     pub size: u64,
-}
-
-/// Facts of a platform and of its earlier firmware.
-#[derive(Clone, Copy, Debug)]
-pub struct Platform {
-    /// The exception vectors.
-    pub vectors: Range,
-    /// Where the earlier firmware puts the image.
-    pub load_window: Range,
-    /// Memory that the earlier firmware keeps.
-    pub earlier: Range,
-    /// Where the machine's interrupt sources may have their pages.
-    pub esb_window: Range,
-    /// Timebase ticks per second.
-    pub timebase_hz: u64,
 }
 
 /// The guest.

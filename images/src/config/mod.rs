@@ -7,6 +7,7 @@
 pub mod checked;
 pub mod diagnostic;
 pub mod overrides;
+pub mod platform;
 pub mod raw;
 mod rules;
 mod source;

@@ -3,13 +3,14 @@
 //!
 //! Every rule has a rejected config in `tests/reject/`, with the exact message.
 use anchorite_spec::Range;
-use anchorite_spec::manifest::{EARLIER_RANGES, MAPPINGS, RAM_RANGES, VCPUS};
+use anchorite_spec::manifest::{MAPPINGS, RAM_RANGES, VCPUS};
 use toml::Spanned;
 
 use super::checked::{
-    Compression, Config, Device, Flash, Format, Guest, Memory, Placed, Platform, XIVE_PAGE, Xive,
+    Compression, Config, Device, Flash, Format, Guest, Memory, Placed, XIVE_PAGE, Xive,
 };
 use super::diagnostic::Diagnostic;
+use super::platform::{FORBIDDEN, POWERNV, Platform};
 use super::raw::{
     Field, RawBoard, RawConfig, RawDevice, RawFirmware, RawGuest, RawMemory, RawXive,
 };
@@ -29,26 +30,6 @@ const NAME_BYTES: usize = 32;
 
 /// Names of regions that every guest has.
 const RESERVED_NAMES: [&str; 2] = ["xive-tima", "xive-esb"];
-
-/// PowerNV: skiboot's payload on POWER9, chip 0.
-const POWERNV: Platform = Platform {
-    vectors: Range::new(0, 0x2000),
-    load_window: Range::new(0x2000_0000, 0x0800_0000),
-    earlier: Range::new(0x3000_0000, 0x0300_0000),
-    esb_window: Range::new(0x0006_0100_0000_0000, 0x80_0000_0000),
-    timebase_hz: 512_000_000,
-};
-const _: () = assert!(EARLIER_RANGES >= 1);
-
-/// Registers of chip 0 that would let a guest reach round its walls.
-const FORBIDDEN: [(&str, Range); 6] = [
-    ("the interrupt sources of the whole machine", POWERNV.esb_window),
-    ("the interrupt controller's event queues", Range::new(0x0006_0180_0000_0000, 0x10_0000_0000)),
-    ("the interrupt controller's set-up registers", Range::new(0x0006_0302_0310_0000, 0x8_0000)),
-    ("the hypervisor's interrupt pages", Range::new(0x0006_0302_0318_0000, 0x2_0000)),
-    ("the chip's control registers (XSCOM)", Range::new(0x0006_03FC_0000_0000, 0x4_0000_0000)),
-    ("the service interface (LPC)", Range::new(0x0006_0300_0000_0000, 0x1_0000_0000)),
-];
 
 /// POWER9 in the processor version register, any revision.
 const PVR_POWER9: (u64, u64) = (0x004E_0000, 0xFFFF_0000);

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `anchorite inspect`: proves from an image's bytes alone what its guest can reach, or says why
+//! not.
+//!
+//! Nothing but the file is read: no board config, no firmware, no other program. The bytes are
+//! taken as hostile, and right digests are not taken as an argument: whoever changes a table can
+//! change its digest too.
+mod claims;
+mod report;
+mod walked;
+
+use crate::cli::InspectArgs;
+use crate::exit::{self, Exit};
+use crate::image::{self, ImageError};
+use crate::say;
+use anchorite_spec::Manifest;
+use anchorite_spec::manifest::{PART_TABLES, Part};
+
+/// First bytes of the container that flash images may stand in, and its size.
+const CONTAINER_MAGIC: [u8; 4] = 0x1708_2011_u32.to_be_bytes();
+const CONTAINER_BYTES: usize = 4096;
+
+/// An image taken apart.
+pub struct Inspected<'a> {
+    /// Bytes before the ELF header.
+    pub container: usize,
+    /// The ELF.
+    pub bytes: &'a [u8],
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Whether the manifest's digest is right.
+    pub manifest_intact: bool,
+    /// The parts in use, their numbers in the manifest, and whether their digests are right.
+    pub parts: Vec<(usize, Part, bool)>,
+    /// What is proved.
+    pub walls: Vec<claims::Wall>,
+}
+
+impl Inspected<'_> {
+    /// Whether every digest is right.
+    #[must_use]
+    pub fn intact(&self) -> bool {
+        self.manifest_intact && self.parts.iter().all(|(_, _, intact)| *intact)
+    }
+
+    /// Whether every wall is proved.
+    #[must_use]
+    pub fn proved(&self) -> bool {
+        self.walls.iter().all(|wall| wall.why.is_none())
+    }
+}
+
+/// A text out of an image, without the characters by which it could pose as another line.
+#[must_use]
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The file cannot be read, or is no image at all.
+pub fn inspect(args: &InspectArgs) -> anyhow::Result<u8> {
+    let name = args.image.display().to_string();
+    let file = std::fs::read(&args.image)
+        .map_err(|error| Exit::refused(format!("cannot read {name}: {error}")))?;
+    let inspected = take_apart(&file)?;
+    if args.json {
+        say::line(report::json(&name, &inspected));
+    } else {
+        say::line(report::text(&name, &inspected).trim_end());
+    }
+    if !inspected.intact() && !args.ignore_digests {
+        eprintln!(
+            "anchorite: {name}: a digest does not match: the image was changed or damaged after \
+             the build (--ignore-digests judges the rest)"
+        );
+        return Ok(exit::IMAGE);
+    }
+    Ok(if inspected.proved() { exit::OK } else { exit::REFUSED })
+}
+
+/// Takes an image apart and judges it.
+///
+/// # Errors
+/// It is no image, or a part does not lie in it.
+fn take_apart(file: &[u8]) -> Result<Inspected<'_>, ImageError> {
+    let container = if file.starts_with(&CONTAINER_MAGIC) { CONTAINER_BYTES } else { 0 };
+    let bytes = file.get(container..).unwrap_or_default();
+    let manifest = image::parse_manifest(bytes)?;
+    let mut parts = Vec::new();
+    for (index, part) in manifest.parts.iter().enumerate().filter(|(_, part)| part.kind != 0) {
+        let intact = match image::verify_part(bytes, part) {
+            Ok(()) => true,
+            Err(error) if error.is_digest() => false,
+            Err(error) => return Err(error),
+        };
+        parts.push((index, *part, intact));
+    }
+    let tables = manifest
+        .part(PART_TABLES)
+        .and_then(|part| image::part_bytes(bytes, part))
+        .ok_or(ImageError::PartMissing("tables"))?;
+    let manifest_intact = image::manifest_digest(&manifest) == manifest.digest;
+    let walls = claims::judge(&manifest, tables, bytes);
+    Ok(Inspected { container, bytes, manifest, manifest_intact, parts, walls })
+}

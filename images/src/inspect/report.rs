@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What an inspection found, for people and for programs.
+use std::fmt::Write;
+use std::mem::offset_of;
+
+use anchorite_spec::manifest::{
+    CODEC_NONE, CODEC_ZSTD, IMAGE_OFFSET, MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, Mapping, PART_INITRD,
+    PART_KERNEL, PART_LOADER, PART_TABLES, PERM_DMA, PERM_R, PERM_W, PERM_X, Part, SPACE_GUEST,
+    SPACE_HOST, part_name,
+};
+use anchorite_spec::{Manifest, Range};
+use serde_json::{Value, json};
+
+use super::claims::letters;
+use super::{Inspected, clean};
+use crate::config::units;
+use crate::image::hex;
+
+/// The report as data.
+#[must_use]
+pub fn json(name: &str, image: &Inspected<'_>) -> Value {
+    let manifest = &image.manifest;
+    json!({
+        "image": name,
+        "container_bytes": image.container,
+        "size": image.bytes.len(),
+        "build_id": hex(&manifest.build_id),
+        "board": manifest.board.as_str(),
+        "digests_ok": image.intact(),
+        "manifest": {
+            "offset": IMAGE_OFFSET,
+            "size": size_of::<Manifest>(),
+            "digest_offset": IMAGE_OFFSET as usize + offset_of!(Manifest, digest),
+            "digest": hex(&manifest.digest),
+            "ok": image.manifest_intact,
+        },
+        "parts": image.parts.iter().map(part_json).collect::<Vec<_>>(),
+        "resident_bytes": manifest.resident_bytes,
+        "boot_only_bytes": boot_only(manifest),
+        "payload_bytes": payload(manifest),
+        "ram_kept": ram_kept(manifest),
+        "firmware": range_json(manifest.firmware),
+        "firmware_used": used(manifest),
+        "vectors": range_json(manifest.vectors),
+        "load_window": range_json(manifest.load_window),
+        "earlier": manifest.earlier().map(range_json).collect::<Vec<_>>(),
+        "table_root": manifest.table_root,
+        "tables": {
+            "base": manifest.tables.base,
+            "size": manifest.tables.size,
+            "file_offset": manifest.part(PART_TABLES).map(|part| part.offset),
+        },
+        "ledger": manifest.ledger,
+        "epitaph": manifest.epitaph,
+        "vcpus": manifest.vcpus,
+        "cores": manifest.cores,
+        "guest_entry": manifest.guest_entry,
+        "guest_tree": manifest.guest_tree,
+        "ram": manifest.ram().map(range_json).collect::<Vec<_>>(),
+        "mappings": manifest.mappings().map(mapping_json).collect::<Vec<_>>(),
+        "sources": lines(&manifest.sources),
+        "overrides": lines(&manifest.overrides),
+        "walls": image.walls.iter().map(|wall| json!({
+            "id": wall.id, "claim": wall.claim, "proved": wall.why.is_none(), "why": wall.why,
+        })).collect::<Vec<_>>(),
+        "proved": image.proved(),
+    })
+}
+
+fn part_json((index, part, intact): &(usize, Part, bool)) -> Value {
+    let digest = offset_of!(Manifest, parts) + index * size_of::<Part>() + offset_of!(Part, digest);
+    json!({
+        "name": part_name(part.kind),
+        "offset": part.offset,
+        "size": part.size,
+        "space": space(part),
+        "dest": part.dest,
+        "memory_size": part.memory_size,
+        "unpacked_size": part.unpacked_size,
+        "codec": codec(part),
+        "digest": hex(&part.digest),
+        "digest_offset": IMAGE_OFFSET as usize + digest,
+        "ok": intact,
+    })
+}
+
+fn mapping_json(mapping: &Mapping) -> Value {
+    json!({
+        "name": mapping.name.as_str(),
+        "kind": kind(mapping),
+        "perms": perms(mapping),
+        "guest": mapping.guest,
+        "size": mapping.size,
+        "host": mapping.host,
+        "host_size": mapping.host_size,
+        "dma": if mapping.perms & PERM_DMA != 0 { "trusted" } else { "none" },
+    })
+}
+
+fn range_json(range: Range) -> Value {
+    json!({ "base": range.base, "size": range.size })
+}
+
+/// The report for people.
+#[must_use]
+pub fn text(name: &str, image: &Inspected<'_>) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_text(&mut out, name, image);
+    out
+}
+
+fn write_text(out: &mut String, name: &str, image: &Inspected<'_>) -> std::fmt::Result {
+    let manifest = &image.manifest;
+    writeln!(out, "{name}: {} bytes for {}", image.bytes.len(), clean(manifest.board.as_str()))?;
+    writeln!(out, "  build id       {}", hex(&manifest.build_id))?;
+    let intact = if image.manifest_intact { "right" } else { "WRONG" };
+    writeln!(out, "  manifest       {IMAGE_OFFSET:#x}, digest {intact}")?;
+    for line in lines(&manifest.sources) {
+        writeln!(out, "  built from     {line}")?;
+    }
+    for line in lines(&manifest.overrides) {
+        writeln!(out, "  override       {line}")?;
+    }
+    writeln!(out, "\n  part        offset     in file    in memory  digest  goes to")?;
+    for (_, part, intact) in &image.parts {
+        writeln!(
+            out,
+            "  {:<10}  {:#09x}  {:>9}  {:>11}  {:<6}  {}{}",
+            part_name(part.kind),
+            part.offset,
+            part.size,
+            part.memory_size,
+            if *intact { "right" } else { "WRONG" },
+            space(part),
+            if part.space == SPACE_HOST || part.space == SPACE_GUEST {
+                format!(" {:#x}", part.dest)
+            } else {
+                String::new()
+            },
+        )?;
+    }
+    memory(out, manifest)?;
+    writeln!(out, "\n  the guest reaches")?;
+    for mapping in manifest.mappings() {
+        let range = units::range(Range::new(mapping.guest, mapping.size));
+        let host = units::range(Range::new(mapping.host, mapping.host_size));
+        let kind = kind(mapping);
+        let arrow = if mapping.kind == MAP_BOOT_LEAF { "somewhere in" } else { "at" };
+        let (name, perms) = (clean(mapping.name.as_str()), perms(mapping));
+        writeln!(out, "  {name:<12} {kind:<10} {perms}  {range} {arrow} {host}")?;
+    }
+    writeln!(out, "\n  walls")?;
+    for wall in &image.walls {
+        match &wall.why {
+            None => writeln!(out, "  proved      {}", wall.claim)?,
+            Some(why) => writeln!(out, "  NOT PROVED  {}\n              {why}", wall.claim)?,
+        }
+    }
+    Ok(())
+}
+
+fn memory(out: &mut String, manifest: &Manifest) -> std::fmt::Result {
+    writeln!(out)?;
+    writeln!(out, "  resident       {} bytes of text and data", manifest.resident_bytes)?;
+    writeln!(out, "  boot only      {} bytes, wiped before the guest runs", boot_only(manifest))?;
+    writeln!(out, "  payload        {} bytes, kept as loaded", payload(manifest))?;
+    writeln!(
+        out,
+        "  RAM kept       {} bytes: {} (of which {} bytes used) and the vectors",
+        ram_kept(manifest),
+        units::range(manifest.firmware),
+        used(manifest)
+    )?;
+    writeln!(out, "  table root     {:#x}", manifest.table_root)?;
+    writeln!(out, "  ledger         {:#x}", manifest.ledger)?;
+    writeln!(out, "  epitaph        {:#x}", manifest.epitaph)?;
+    writeln!(out, "  vCPUs          {}", manifest.vcpus)?;
+    for ram in manifest.ram() {
+        writeln!(out, "  RAM            {}", units::range(ram))?;
+    }
+    Ok(())
+}
+
+fn boot_only(manifest: &Manifest) -> u64 {
+    manifest.part(PART_LOADER).map_or(0, |part| part.memory_size)
+}
+
+fn payload(manifest: &Manifest) -> u64 {
+    let size = |kind| manifest.part(kind).map_or(0, |part| part.size);
+    size(PART_KERNEL).saturating_add(size(PART_INITRD))
+}
+
+/// RAM that the guest never gets, besides the payload as loaded.
+fn ram_kept(manifest: &Manifest) -> u64 {
+    manifest.firmware.size.saturating_add(manifest.vectors.size)
+}
+
+/// Bytes of the firmware's memory up to its tables' end.
+fn used(manifest: &Manifest) -> u64 {
+    manifest.tables.end().unwrap_or(0).saturating_sub(manifest.firmware.base)
+}
+
+fn space(part: &Part) -> &'static str {
+    match part.space {
+        SPACE_HOST => "host",
+        SPACE_GUEST => "guest",
+        _ => "image",
+    }
+}
+
+fn codec(part: &Part) -> &'static str {
+    match part.codec {
+        CODEC_NONE => "none",
+        CODEC_ZSTD => "zstd",
+        _ => "?",
+    }
+}
+
+fn kind(mapping: &Mapping) -> &'static str {
+    match mapping.kind {
+        MAP_RAM => "ram",
+        MAP_DEVICE => "device",
+        MAP_BOOT_LEAF => "boot-leaf",
+        _ => "?",
+    }
+}
+
+fn perms(mapping: &Mapping) -> String {
+    let has = |bit| mapping.perms & bit != 0;
+    letters(has(PERM_R), has(PERM_W), has(PERM_X))
+}
+
+fn lines(field: &[u8]) -> Vec<String> {
+    Manifest::text(field).lines().map(clean).collect()
+}

@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `anchorite inspect` against images that were changed after the build, by someone who also
+//! recomputed every digest.
+mod common;
+
+use std::mem::offset_of;
+
+use anchorite_spec::Manifest;
+use anchorite_spec::manifest::{
+    MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, PART_BODY, PART_KERNEL, PART_LOADER, PART_TABLES, PERM_DMA,
+    PERM_R, PERM_W, PERM_X,
+};
+use common::{Project, put64, stderr, stdout};
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use zerocopy::{FromBytes, IntoBytes};
+
+const MANIFEST: usize = 0x1000;
+const FIRMWARE: u64 = 0x10_0000;
+const RAM_LEAF: u64 = 0xC000_0000_0000_0187;
+const DEVICE_LEAF: u64 = 0xC000_0000_0000_01A6;
+const NODE: u64 = 0x8000_0000_0000_0000;
+
+/// An image that can be changed.
+struct Forge {
+    project: Project,
+    bytes: Vec<u8>,
+    /// Where the tables stand in the file.
+    tables: usize,
+    /// Where the tables stand on the machine.
+    base: u64,
+}
+
+impl Forge {
+    fn new(name: &str, options: &[&str]) -> Self {
+        let project = Project::new(name);
+        let bytes = project.image(options);
+        let manifest = Manifest::read_from_prefix(&bytes[MANIFEST..]).unwrap().0;
+        let tables = manifest.part(PART_TABLES).unwrap().offset as usize;
+        Self { project, bytes, tables, base: manifest.tables.base }
+    }
+
+    /// A second image from the same build.
+    fn again(&self) -> Self {
+        let project = Project { root: self.project.root.clone() };
+        Self { project, bytes: self.bytes.clone(), ..*self }
+    }
+
+    fn manifest(&self) -> Manifest {
+        Manifest::read_from_prefix(&self.bytes[MANIFEST..]).unwrap().0
+    }
+
+    fn with_manifest(mut self, change: impl FnOnce(&mut Manifest)) -> Self {
+        let mut manifest = self.manifest();
+        change(&mut manifest);
+        self.bytes[MANIFEST..MANIFEST + size_of::<Manifest>()].copy_from_slice(manifest.as_bytes());
+        self
+    }
+
+    fn with_mapping(
+        self,
+        kind: u32,
+        change: impl FnOnce(&mut anchorite_spec::manifest::Mapping),
+    ) -> Self {
+        self.with_manifest(|manifest| {
+            change(manifest.mappings.iter_mut().find(|mapping| mapping.kind == kind).unwrap());
+        })
+    }
+
+    fn with_part(
+        self,
+        kind: u32,
+        change: impl FnOnce(&mut anchorite_spec::manifest::Part),
+    ) -> Self {
+        self.with_manifest(|manifest| {
+            change(manifest.parts.iter_mut().find(|part| part.kind == kind).unwrap());
+        })
+    }
+
+    fn entry(&self, at: usize) -> u64 {
+        u64::from_be_bytes(self.bytes[at..at + 8].try_into().unwrap())
+    }
+
+    fn with_entry(mut self, at: usize, entry: u64) -> Self {
+        self.bytes[at..at + 8].copy_from_slice(&entry.to_be_bytes());
+        self
+    }
+
+    /// The file offset of the entry for a guest address, as deep as `levels`.
+    fn slot(&self, guest: u64, levels: usize) -> usize {
+        let mut at = self.tables + 8 * (guest >> 39 & 0x1fff) as usize;
+        for (shift, bits) in [(30, 9), (21, 9), (16, 5)].into_iter().take(levels - 1) {
+            let next = (self.entry(at) & 0x0fff_ffff_ffff_ff00) - self.base;
+            at = self.tables + next as usize + 8 * (guest >> shift & ((1 << bits) - 1)) as usize;
+        }
+        at
+    }
+
+    /// Every digest computed anew, as a tester would from `docs/image-format.md`.
+    fn seal(mut self) -> Self {
+        let bytes = self.bytes.clone();
+        self = self.with_manifest(|manifest| {
+            for part in manifest.parts.iter_mut().filter(|part| part.kind != 0) {
+                let end = part.offset.wrapping_add(part.size) as usize;
+                if let Some(content) = bytes.get(part.offset as usize..end) {
+                    part.digest = Sha256::digest(content).into();
+                }
+            }
+            manifest.digest = [0; 32];
+            manifest.digest = Sha256::digest(manifest.as_bytes()).into();
+        });
+        self
+    }
+
+    fn inspect(&self, more: &[&str]) -> (i32, Value) {
+        self.project.write("forged.elf", &self.bytes);
+        let mut args = vec!["inspect", "forged.elf", "--json"];
+        args.extend(more);
+        let output = self.project.run(&args);
+        let code = output.status.code().unwrap();
+        assert!(matches!(code, 0 | 1 | 14), "{code}: {}", stderr(&output));
+        (code, serde_json::from_str(&stdout(&output)).unwrap_or(Value::Null))
+    }
+
+    /// Inspects with right digests; the wall named must be refused.
+    #[track_caller]
+    fn refused(self, wall: &str) {
+        let (code, report) = self.seal().inspect(&[]);
+        assert_eq!(code, 1, "{report:#}");
+        assert_eq!(report["digests_ok"], true);
+        assert_eq!(report["proved"], false);
+        let walls = report["walls"].as_array().unwrap();
+        let found = walls.iter().find(|found| found["id"] == wall).unwrap();
+        assert_eq!(found["proved"], false, "{wall} must not be proved: {walls:#?}");
+        assert!(!found["why"].as_str().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn an_image_as_built_is_proved() {
+    let forge = Forge::new("i-built", &[]);
+    let (code, report) = forge.inspect(&[]);
+    assert_eq!(code, 0, "{report:#}");
+    assert_eq!((&report["proved"], &report["digests_ok"]), (&true.into(), &true.into()));
+    let digest_offset = report["manifest"]["digest_offset"].as_u64().unwrap() as usize;
+    assert_eq!(digest_offset, MANIFEST + offset_of!(Manifest, digest));
+    let parts = report["parts"].as_array().unwrap();
+    assert_eq!(parts.len(), 7);
+    for part in parts {
+        let at = part["digest_offset"].as_u64().unwrap() as usize;
+        let hex: String = forge.bytes[at..at + 32].iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(part["digest"], hex);
+    }
+    assert_eq!(forge.again().seal().bytes, forge.bytes, "sealing changes nothing");
+}
+
+#[test]
+fn people_are_told_the_same() {
+    let forge = Forge::new("i-text", &[]);
+    let output = forge.project.run(&["inspect", "image.elf"]);
+    let text = stdout(&output);
+    assert!(text.contains("proved") && !text.contains("NOT PROVED"), "{text}");
+    let tables = forge.tables;
+    let changed = forge.with_entry(tables, 1);
+    changed.project.write("forged.elf", &changed.bytes);
+    assert_eq!(changed.project.run(&["inspect", "forged.elf"]).status.code(), Some(14));
+}
+
+#[test]
+fn changed_bytes_are_told_by_their_digests() {
+    let forge = Forge::new("i-digest", &[]);
+    for kind in [PART_LOADER, PART_BODY, PART_TABLES, PART_KERNEL] {
+        let mut changed = forge.again();
+        let part = *changed.manifest().part(kind).unwrap();
+        changed.bytes[part.offset as usize + 0x30] ^= 0x10;
+        let (code, report) = changed.inspect(&[]);
+        assert_eq!((code, &report["digests_ok"]), (14, &false.into()));
+    }
+    let mut changed = forge.again().with_manifest(|manifest| manifest.board.0[0] ^= 1);
+    assert_eq!(changed.inspect(&[]).0, 14);
+    assert_eq!(changed.inspect(&["--ignore-digests"]).0, 0);
+    changed.bytes[MANIFEST] ^= 1;
+    assert_eq!(changed.inspect(&["--ignore-digests"]).0, 1);
+}
+
+#[test]
+fn leaves_into_memory_that_is_not_the_guest_s_are_refused() {
+    let forge = Forge::new("i-leaf", &[]);
+    let ram = forge.slot(0, 2);
+    forge.again().with_entry(ram, RAM_LEAF).refused("firmware");
+    forge.again().with_entry(ram, RAM_LEAF).refused("nothing-extra");
+    // The gigabyte behind the guest's, which is nobody's but is not RAM either.
+    forge.again().with_entry(ram, RAM_LEAF | 0x8000_0000).refused("firmware");
+    let more = forge.slot(0x4000_0000, 2);
+    forge.again().with_entry(more, RAM_LEAF | 0x4000_0000).refused("nothing-extra");
+    let tima = forge.slot(0x6_0302_031a_0000, 4);
+    forge.again().with_entry(tima, DEVICE_LEAF | FIRMWARE).refused("firmware");
+    forge.again().with_entry(tima, RAM_LEAF | FIRMWARE).refused("firmware");
+    let hypervisor = DEVICE_LEAF | 0x6_0302_0319_0000;
+    forge.again().with_entry(tima, hypervisor).refused("nothing-extra");
+    forge.again().with_entry(tima + 8, hypervisor).refused("nothing-extra");
+    let esb = forge.slot(0x6_0100_0000_0000, 4);
+    forge.again().with_entry(esb, DEVICE_LEAF | FIRMWARE).refused("firmware");
+    forge.again().with_entry(esb, DEVICE_LEAF | 0x6_0100_0020_0000).refused("boot-leaves");
+}
+
+#[test]
+fn missing_pages_are_refused() {
+    let forge = Forge::new("i-missing", &[]);
+    let ram = forge.slot(0, 2);
+    forge.again().with_entry(ram, 0).refused("nothing-missing");
+    let tima = forge.slot(0x6_0302_031a_0000, 4);
+    forge.again().with_entry(tima, 0).refused("nothing-missing");
+    let esb = forge.slot(0x6_0100_0000_0000, 4);
+    forge.again().with_entry(esb, 0).refused("boot-leaves");
+    let beyond = forge.slot(0x6_0100_0000_0000, 3) + 8;
+    forge.again().with_entry(beyond, 0x200).refused("boot-leaves");
+    forge.again().with_entry(forge.slot(0, 1), 0).refused("nothing-missing");
+}
+
+#[test]
+fn wider_permissions_are_refused() {
+    let forge = Forge::new("i-wider", &[]);
+    let tima = forge.slot(0x6_0302_031a_0000, 4);
+    let leaf = forge.entry(tima);
+    for change in [1, 2, 4, 0x8, 0x10, 0x20, 0x80, 0x100, 0x400, 1 << 58] {
+        forge.again().with_entry(tima, leaf ^ change).refused("nothing-wider");
+    }
+    let ram = forge.slot(0, 2);
+    let leaf = forge.entry(ram);
+    forge.again().with_entry(ram, leaf | 0x20).refused("nothing-wider");
+    forge.again().with_entry(ram, leaf & !2).refused("nothing-wider");
+}
+
+#[test]
+fn tables_that_are_no_tree_are_refused() {
+    let forge = Forge::new("i-tree", &[]);
+    let (root, node) = (forge.slot(0, 1), forge.entry(forge.slot(0, 1)));
+    let base = forge.base;
+    for entry in [
+        node,                           // shared
+        NODE | base | 9,                // the root again
+        NODE | (base - 0x1_0000) | 9,   // before the tables
+        NODE | (base + 0x100_0000) | 9, // behind them
+        NODE | (base + 0x1_0100) | 9,   // unaligned
+        node & !0x1f | 5,               // another shape
+        node | 0x40,                    // unknown bits
+        RAM_LEAF,                       // a leaf at the root
+    ] {
+        forge.again().with_entry(root + 8, entry).refused("tables");
+    }
+    // Behind a small table, before the next page.
+    let gap = forge.slot(0x6_0302_031a_0000, 4) / 0x1000 * 0x1000 + 0x100;
+    assert_eq!(forge.entry(gap), 0);
+    forge.again().with_entry(gap, 1).refused("tables");
+    forge.again().with_manifest(|manifest| manifest.table_root += 0x1000).refused("tables");
+    forge.again().with_manifest(|manifest| manifest.tables.base += 0x1_0000).refused("tables");
+    forge.again().with_manifest(|manifest| manifest.tables.size += 8).refused("tables");
+}
+
+#[test]
+fn a_manifest_that_allows_too_much_is_refused() {
+    let forge = Forge::new("i-claims", &[]);
+    let ram = forge.slot(0, 2);
+    // Tables and manifest agree that the guest has the firmware's memory.
+    forge
+        .again()
+        .with_entry(ram, RAM_LEAF)
+        .with_mapping(MAP_RAM, |mapping| mapping.host = 0)
+        .refused("guest-ram");
+    // … and the firmware's memory is said to be elsewhere.
+    forge
+        .again()
+        .with_entry(ram, RAM_LEAF)
+        .with_mapping(MAP_RAM, |mapping| mapping.host = 0)
+        .with_manifest(|manifest| manifest.firmware.base = 0x5000_0000)
+        .refused("layout");
+    let cases: [(&str, fn(&mut Manifest)); 12] = [
+        ("platform", |m| m.vectors.size = 0),
+        ("platform", |m| m.load_window.size = 0x1000),
+        ("platform", |m| m.earlier[0].size = 0x1000),
+        ("platform", |m| m.image_size += 64),
+        ("platform", |m| m.arch = 2),
+        ("layout", |m| m.firmware.size = 0x1_0000),
+        ("layout", |m| m.ram[0].size = 0x8_0000),
+        ("layout", |m| m.boot_stack.base = m.tables.base),
+        ("layout", |m| m.epitaph = 0x4000_0000),
+        ("layout", |m| m.ledger = u64::MAX - 8),
+        ("registers", |m| m.xive_tima_host += 0x1_0000),
+        ("registers", |m| m.xive_sources += 1),
+    ];
+    for (wall, change) in cases {
+        forge.again().with_manifest(change).refused(wall);
+    }
+}
+
+#[test]
+fn stated_mappings_are_judged_themselves() {
+    let forge = Forge::new("i-mappings", &[]);
+    let tima = forge.slot(0x6_0302_031a_0000, 4);
+    let hypervisor = 0x6_0302_0319_0000;
+    forge
+        .again()
+        .with_entry(tima, DEVICE_LEAF | hypervisor)
+        .with_mapping(MAP_DEVICE, |mapping| mapping.host = hypervisor)
+        .with_manifest(|manifest| manifest.xive_tima_host = hypervisor)
+        .refused("registers");
+    forge
+        .again()
+        .with_entry(tima, DEVICE_LEAF | 1)
+        .with_mapping(MAP_DEVICE, |mapping| mapping.perms |= PERM_X)
+        .refused("registers");
+    forge.again().with_mapping(MAP_BOOT_LEAF, |m| m.host = 0).refused("registers");
+    forge.again().with_mapping(MAP_BOOT_LEAF, |m| m.host_size *= 2).refused("registers");
+    forge.again().with_mapping(MAP_DEVICE, |m| m.guest = 0).refused("mappings");
+    forge.again().with_mapping(MAP_RAM, |m| m.size = u64::MAX).refused("mappings");
+    forge.again().with_mapping(MAP_RAM, |m| m.host_size *= 2).refused("mappings");
+    forge.again().with_mapping(MAP_RAM, |m| m.kind = 9).refused("mappings");
+    forge.again().with_mapping(MAP_RAM, |m| m.perms = PERM_R | PERM_W).refused("nothing-wider");
+    forge.again().with_mapping(MAP_RAM, |m| m.size -= 0x1_0000).refused("nothing-extra");
+    forge.again().with_part(PART_KERNEL, |part| part.dest = 0x4000_0000).refused("payload");
+    forge.again().with_part(PART_KERNEL, |part| part.space = 1).refused("layout");
+    forge.again().with_part(PART_BODY, |part| part.dest = 0x4000_0000).refused("layout");
+    forge.again().with_part(PART_TABLES, |part| part.dest += 0x1_0000).refused("tables");
+}
+
+#[test]
+fn an_entry_elsewhere_is_refused() {
+    let forge = Forge::new("i-entry", &[]);
+    let loader = forge.manifest().part(PART_LOADER).unwrap().offset as usize;
+    for at in [24, 80, 88, loader + 8, loader + 16, loader + 24, loader + 32] {
+        let mut changed = forge.again();
+        let value = common::get64(&changed.bytes, at);
+        put64(&mut changed.bytes, at, value.wrapping_add(0x1000));
+        changed.refused("entry");
+    }
+}
+
+#[test]
+fn a_trusted_master_is_named() {
+    let device = "guest.device=[{name=\"nic\",dma=\"trusted\",mmio={guest=\"0x7000_0000_0000\",\
+                  host=\"0x600c000000000\",size=\"4KiB\"}}]";
+    let forge = Forge::new("i-master", &["--set", device]);
+    let (code, report) = forge.inspect(&[]);
+    assert_eq!(code, 1);
+    let unproved: Vec<_> = report["walls"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|wall| wall["proved"] == false)
+        .map(|wall| (wall["id"].as_str().unwrap(), wall["why"].as_str().unwrap()))
+        .collect();
+    assert_eq!(unproved, [("masters", "trusted to move data: nic")]);
+    let quiet = forge.with_manifest(|manifest| manifest.mappings[3].perms &= !PERM_DMA).seal();
+    assert_eq!(quiet.inspect(&[]).0, 0);
+}
+
+#[test]
+fn a_container_is_looked_through() {
+    let forge = Forge::new("i-container", &[]);
+    let mut packed = vec![0; 4096];
+    packed[..4].copy_from_slice(&[0x17, 0x08, 0x20, 0x11]);
+    packed.extend(&forge.bytes);
+    forge.project.write("packed", &packed);
+    let output = forge.project.run(&["inspect", "packed", "--json"]);
+    assert_eq!(output.status.code(), Some(0));
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(report["container_bytes"], 4096);
+}
+
+#[test]
+fn files_that_are_no_image_are_refused() {
+    let forge = Forge::new("i-files", &[]);
+    for length in [0, 3, 4, 63, 64, 0xfff, 0x1000, 0x1800, 0x2000, forge.bytes.len() - 1] {
+        let mut cut = forge.again();
+        cut.bytes.truncate(length);
+        assert_eq!(cut.inspect(&["--ignore-digests"]).0, 1, "{length} bytes");
+    }
+    let missing = forge.project.run(&["inspect", "nothing"]);
+    assert_eq!(missing.status.code(), Some(1));
+    let kernel = forge.project.run(&["inspect", "target/guests/k/vmlinux"]);
+    assert_eq!(kernel.status.code(), Some(1));
+    assert!(stderr(&kernel).contains("not an Anchorite image"), "{}", stderr(&kernel));
+}
+
+#[test]
+fn text_in_an_image_cannot_pose_as_a_verdict() {
+    let forge = Forge::new("i-pose", &[]).with_mapping(MAP_RAM, |mapping| {
+        mapping.name.0[..12].copy_from_slice(b"x\nNOT \x1b[2Jyy");
+    });
+    let forge = forge.seal();
+    forge.project.write("forged.elf", &forge.bytes);
+    let text = stdout(&forge.project.run(&["inspect", "forged.elf"]));
+    assert!(text.contains("x?NOT ?[2Jyy"), "{text}");
+}
+
+/// Whichever single bit of the tables is flipped, some wall falls.
+#[test]
+fn no_bit_of_the_tables_is_idle() {
+    let forge = Forge::new("i-bits", &[]);
+    let size = forge.manifest().tables.size as usize;
+    let mut runner = TestRunner::new_with_rng(
+        Config::with_cases(96),
+        proptest::test_runner::TestRng::deterministic_rng(Config::default().rng_algorithm),
+    );
+    runner
+        .run(&(0..size, 0..8u8), |(at, bit)| {
+            let mut changed = forge.again();
+            changed.bytes[changed.tables + at] ^= 1 << bit;
+            assert_eq!(changed.seal().inspect(&[]).0, 1, "byte {at:#x}, bit {bit}");
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// The manifest's bytes may be anything: there is always an answer, and never a panic.
+#[test]
+fn any_manifest_is_answered() {
+    let forge = Forge::new("i-any", &[]);
+    for at in (offset_of!(Manifest, build_id)..size_of::<Manifest>() - 1024).step_by(40) {
+        for value in [u64::MAX, 1 << 63, 0x10] {
+            let mut changed = forge.again();
+            put64(&mut changed.bytes, MANIFEST + at, value);
+            changed.seal().inspect(&["--ignore-digests"]);
+        }
+    }
+}
