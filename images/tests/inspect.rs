@@ -276,7 +276,8 @@ fn a_manifest_that_allows_too_much_is_refused() {
         .with_mapping(MAP_RAM, |mapping| mapping.host = 0)
         .with_manifest(|manifest| manifest.firmware.base = 0x5000_0000)
         .refused("layout");
-    let cases: [(&str, fn(&mut Manifest)); 12] = [
+    type Change = fn(&mut Manifest);
+    let cases: [(&str, Change); 12] = [
         ("platform", |m| m.vectors.size = 0),
         ("platform", |m| m.load_window.size = 0x1000),
         ("platform", |m| m.earlier[0].size = 0x1000),

@@ -2,6 +2,7 @@
 //! Where things go: in the firmware's memory, and in the guest's.
 use anchorite_spec::{Manifest, Range};
 
+use super::fault::Fault;
 use crate::config::checked::{Config, Memory, Placed};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::units;
@@ -77,7 +78,7 @@ impl GuestLayout {
     ///
     /// # Errors
     /// It does not fit below 1 GiB of the first region.
-    pub fn new(config: &Config, kernel: Range, sizes: GuestSizes) -> Result<Self, Diagnostic> {
+    pub fn new(config: &Config, kernel: Range, sizes: GuestSizes) -> Result<Self, Fault> {
         let low = config
             .guest
             .memory
@@ -96,7 +97,7 @@ impl GuestLayout {
         let end = rtas.base.saturating_add(rtas.size);
         let meets = [initrd.unwrap_or_default(), tree, rtas].iter().any(|r| r.overlaps(kernel));
         if end > top || meets {
-            return Err(guest_too_small(config, low, end));
+            return Err(guest_too_small(config, low, end).into());
         }
         Ok(Self { initrd, tree, rtas })
     }

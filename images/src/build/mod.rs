@@ -201,7 +201,7 @@ fn guest_layout(
         tree: tree::make(config, &draft).bytes.len() as u64,
         rtas: rtas::MEMORY,
     };
-    Ok(GuestLayout::new(config, kernel.memory, sizes)?)
+    GuestLayout::new(config, kernel.memory, sizes)
 }
 
 /// The kernel and the initrd, packed.
@@ -278,7 +278,7 @@ fn part(kind: u32, space: u32, dest: u64, bytes: &[u8], memory_size: u64) -> Par
 }
 
 /// The image must fit the window it is loaded into, and the partition it is flashed to.
-fn check_size(config: &Config, size: u64) -> Result<(), Diagnostic> {
+fn check_size(config: &Config, size: u64) -> Result<(), Fault> {
     let payload = &config.guest.kernel;
     let help = "take a smaller kernel or initrd, or pack with `compression = \"zstd\"`";
     let window = config.platform.load_window.size;
@@ -287,7 +287,8 @@ fn check_size(config: &Config, size: u64) -> Result<(), Diagnostic> {
         let label = format!("with this, it has {size} bytes");
         return Err(Diagnostic::new("image-size", title, payload.span.clone(), label)
             .note(format!("skiboot loads at most {}", units::size(window)))
-            .help(help));
+            .help(help)
+            .into());
     }
     match &config.flash {
         Some(flash) if size > flash.value.size => {
@@ -296,7 +297,8 @@ fn check_size(config: &Config, size: u64) -> Result<(), Diagnostic> {
             let label = format!("the image has {size} bytes");
             Err(Diagnostic::new("image-size", title, flash.span.clone(), label)
                 .also(payload.span.clone(), "with this")
-                .help(format!("{help}; for a board without such flash, leave `flash` out")))
+                .help(format!("{help}; for a board without such flash, leave `flash` out"))
+                .into())
         }
         _ => Ok(()),
     }

@@ -128,3 +128,114 @@ fn judge_tree(text: &str, placed: &[Placed<'_>], found: &mut Vec<Diagnostic>) ->
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::overrides::Override;
+    use super::{Loaded, Refusal, judge};
+
+    const SHIPPED: &str =
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../board-configs/qemu-powernv9.toml"));
+
+    fn with(sets: &[&str]) -> Result<Loaded, Refusal> {
+        let overrides = sets.iter().map(|set| Override::from_set(set).unwrap()).collect();
+        judge("board.toml", SHIPPED.into(), overrides)
+    }
+
+    #[test]
+    fn the_shipped_board_is_in_order() {
+        let loaded = with(&[]).unwrap();
+        assert_eq!(loaded.config.board, "qemu-powernv9");
+        assert_eq!(loaded.config.guest.xive.sources, 16);
+    }
+
+    #[test]
+    fn overrides_need_no_quotes() {
+        let loaded = with(&[
+            "guest.cmdline=console=hvc0 quiet",
+            "ram.0.size=4GiB",
+            "guest.memory.0.size=0x8000_0000",
+            "firmware.timing=false",
+            "guest.xive.sources=32",
+            "firmware.flash.partition=7",
+        ])
+        .unwrap();
+        assert_eq!(loaded.config.guest.cmdline, "console=hvc0 quiet");
+        assert_eq!(loaded.config.ram[0].size, 4 << 30);
+        assert_eq!(loaded.config.guest.memory[0].value.guest.size, 2 << 30);
+        assert_eq!(loaded.config.guest.xive.sources, 32);
+        assert_eq!(loaded.config.flash.unwrap().value.partition, "7");
+    }
+
+    #[test]
+    fn overrides_may_be_quoted_and_may_add() {
+        let loaded = with(&[
+            "guest.cmdline=\"a b\"",
+            "ram.0.size=8GiB",
+            "guest.memory.1={ name = \"more\", guest = \"4GiB\", host = \"4GiB\", size = \"1GiB\" }",
+            "guest.initrd=",
+        ])
+        .unwrap();
+        assert_eq!(loaded.config.guest.cmdline, "a b");
+        assert_eq!(loaded.config.guest.memory[1].value.name, "more");
+        assert!(loaded.config.guest.initrd.is_none());
+    }
+
+    #[test]
+    fn the_last_override_of_a_key_counts() {
+        let loaded = with(&["guest.cmdline=a", "guest.cmdline=b"]).unwrap();
+        assert_eq!(loaded.config.guest.cmdline, "b");
+    }
+
+    /// Every answer is printed, too: spans must lie in their texts.
+    fn answer(text: String, sets: Vec<String>) {
+        let overrides = sets.iter().filter_map(|set| Override::from_set(set).ok()).collect();
+        if let Err(refusal) = judge("board.toml", text, overrides) {
+            assert!(!refusal.diagnostics.is_empty());
+            assert!(!refusal.render(false).is_empty());
+            assert!(refusal.to_json().is_object());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_answered(text: String, sets: Vec<String>) {
+            answer(text, sets);
+        }
+
+        #[test]
+        fn any_damage_is_answered(
+            at in 0..SHIPPED.len(), cut in 0..40usize,
+            put in "[a-z0-9=\\[\\]{}\"'. ,\n_-]{0,12}|\\PC{0,4}",
+        ) {
+            let mut text = SHIPPED.to_owned();
+            let end = (at + cut).min(text.len());
+            if text.is_char_boundary(at) && text.is_char_boundary(end) {
+                text.replace_range(at..end, &put);
+            }
+            answer(text, vec![]);
+        }
+
+        #[test]
+        fn any_override_is_answered(
+            key in "(board|ram|firmware|guest)(\\.(0|1|9|memory|base|size|vcpu|xive|esb|tima|name|cpu)){0,3}",
+            value in "[0-9a-fx_]{0,20}(KiB|GiB|TiB)?|\\PC{0,12}|\\[.{0,6}\\]|\\{.{0,12}\\}",
+        ) {
+            answer(SHIPPED.into(), vec![format!("{key}={value}")]);
+        }
+
+        #[test]
+        fn any_address_is_answered(guest: u64, host: u64, size: u64, esb: u64, sources in 0..600u64) {
+            let sets = [
+                format!("guest.memory.0.guest={:#x}", guest >> (host % 64)),
+                format!("guest.memory.0.host={:#x}", host >> (guest % 64)),
+                format!("guest.memory.0.size={:#x}", size >> (host % 61)),
+                format!("guest.xive.esb={:#x}", esb >> (size % 64)),
+                format!("guest.xive.sources={sources}"),
+            ];
+            answer(SHIPPED.into(), sets.to_vec());
+        }
+    }
+}

@@ -275,3 +275,49 @@ fn without_null(schema: &mut serde_json::Value) {
         map.values_mut().for_each(without_null);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use serde_json::Value;
+
+    fn repository(path: &str) -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+    }
+
+    /// `UPDATE=1 cargo test -p anchorite schema` writes the schema anew.
+    #[test]
+    fn schema_is_current() {
+        let path = repository("board-configs/schema.json");
+        let text = serde_json::to_string_pretty(&super::schema()).unwrap() + "\n";
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(&path, &text).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap_or_default(), text);
+    }
+
+    /// Each key has a row, under the heading of its table.
+    #[test]
+    fn every_key_is_documented() {
+        let docs = fs::read_to_string(repository("docs/config.md")).unwrap();
+        let mut keys = Vec::new();
+        collect(&super::schema(), "", &mut keys);
+        let missing: Vec<_> =
+            keys.iter().filter(|key| !docs.contains(&format!("| `{key}` |"))).collect();
+        assert!(missing.is_empty(), "docs/config.md has no row for {missing:?}");
+    }
+
+    fn collect(schema: &Value, path: &str, keys: &mut Vec<String>) {
+        for (key, sub) in schema["properties"].as_object().into_iter().flatten() {
+            let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            let inner = if sub["type"] == "array" { &sub["items"] } else { sub };
+            if inner["properties"].is_object() {
+                collect(inner, &full, keys);
+            } else {
+                keys.push(full);
+            }
+        }
+    }
+}

@@ -131,7 +131,7 @@ pub fn get64(bytes: &[u8], at: usize) -> u64 {
 
 /// A kernel linked as Linux is, that compresses somewhat.
 pub fn kernel() -> Elf {
-    let text: Vec<u8> = (0..0x8000u32).map(|i| (i * i >> 7) as u8).collect();
+    let text: Vec<u8> = (0..0x8000u32).map(|i| ((i * i) >> 7) as u8).collect();
     Elf {
         entry: 0xC000_0000_0000_0000,
         loads: vec![
