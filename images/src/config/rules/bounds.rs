@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What must lie where: memory in RAM, registers outside it, guest addresses in guest space.
+use anchorite_spec::Range;
+
+use super::{FirmwareDraft, GUEST_SPACE, GuestDraft, Rules};
+use crate::config::checked::{Placed, XIVE_PAGE};
+use crate::config::diagnostic::Diagnostic;
+use crate::config::platform::{FORBIDDEN, Platform};
+use crate::config::source::Span;
+use crate::config::units;
+
+impl Rules<'_> {
+    /// Everything that must lie in RAM does; registers do not; guest addresses have 52 bits.
+    pub(super) fn bounds(
+        &mut self,
+        ram: &[Placed<Range>],
+        firmware: Option<&FirmwareDraft>,
+        guest: Option<&GuestDraft>,
+        platform: &Platform,
+    ) {
+        if ram.is_empty() {
+            return;
+        }
+        for (name, range) in [
+            ("the machine's exception vectors", platform.vectors),
+            ("the window into which skiboot loads the image", platform.load_window),
+            ("skiboot's own memory", platform.earlier),
+        ] {
+            if !ram.iter().any(|ram| ram.value.contains(range)) {
+                let title = format!("no RAM for {name}");
+                let label = "RAM is described from here on";
+                self.report(
+                    Diagnostic::new("ram-bounds", title, ram[0].span.clone(), label)
+                        .note(format!("{name}: {}", units::range(range)))
+                        .help("describe RAM that holds it"),
+                );
+            }
+        }
+        let mut inside = Vec::new();
+        if let Some((Some(memory), _)) = firmware {
+            inside.push(("the firmware's memory".to_owned(), memory.value, &memory.span));
+        }
+        for region in guest.iter().flat_map(|guest| &guest.memory) {
+            let name = format!("the host side of guest memory `{}`", region.value.name);
+            inside.push((name, region.value.host, &region.value.host_span));
+        }
+        for (name, range, span) in inside {
+            if !ram.iter().any(|ram| ram.value.contains(range)) {
+                let title = format!("{name} does not lie in RAM");
+                let list: Vec<String> = ram.iter().map(|ram| units::range(ram.value)).collect();
+                self.report(
+                    Diagnostic::new("ram-bounds", title, span.clone(), units::range(range))
+                        .also(ram[0].span.clone(), format!("RAM: {}", list.join(", ")))
+                        .help("move or shrink it, or describe more RAM"),
+                );
+            }
+        }
+        if let Some(guest) = guest {
+            self.guest_bounds(guest, ram);
+        }
+    }
+
+    pub(super) fn guest_bounds(&mut self, guest: &GuestDraft, ram: &[Placed<Range>]) {
+        if let (Some(first), false) =
+            (guest.memory.first(), guest.memory.iter().any(|m| m.value.guest.base == 0))
+        {
+            let title = "no guest memory begins at guest address 0";
+            self.report(
+                Diagnostic::new("guest-zero", title, first.span.clone(), "this one does not")
+                    .help("kernels are entered low: give one region `guest = \"0\"`"),
+            );
+        }
+        let mut ranges = Vec::new();
+        let mut registers = Vec::new();
+        for region in &guest.memory {
+            ranges.push((region.value.name.clone(), region.value.guest, region.span.clone()));
+        }
+        for device in &guest.devices {
+            ranges.push((device.value.name.clone(), device.value.guest, device.span.clone()));
+            let name = format!("device `{}`", device.value.name);
+            registers.push((name, device.value.host, device.value.host_span.clone()));
+        }
+        if let Some(xive) = &guest.xive {
+            let spans = &guest.xive_spans;
+            ranges.push(("xive.tima".into(), xive.value.tima_range(), spans.tima.clone()));
+            ranges.push(("xive.esb".into(), xive.value.esb_range(), spans.esb.clone()));
+            let page = Range::new(xive.value.tima_host, XIVE_PAGE);
+            registers.push(("the TIMA page".into(), page, spans.tima_host.clone()));
+        }
+        for (name, range, span) in ranges {
+            if !GUEST_SPACE.contains(range) {
+                let title = format!("`{name}` leaves the 52-bit guest space");
+                self.report(
+                    Diagnostic::new("address-limit", title, span, units::range(range))
+                        .help("guest addresses end at 0x10_0000_0000_0000"),
+                );
+            }
+        }
+        for (name, range, span) in registers {
+            self.registers(&name, range, span, ram);
+        }
+    }
+
+    /// Registers are no RAM, and none of those by which a guest could reach round its walls.
+    pub(super) fn registers(
+        &mut self,
+        name: &str,
+        range: Range,
+        span: Span,
+        ram: &[Placed<Range>],
+    ) {
+        if let Some(ram) = ram.iter().find(|ram| ram.value.overlaps(range)) {
+            let title = format!("{name} lies in RAM");
+            self.report(
+                Diagnostic::new("registers", title, span.clone(), units::range(range))
+                    .also(ram.span.clone(), format!("RAM: {}", units::range(ram.value)))
+                    .help("memory for the guest goes into [[guest.memory]]"),
+            );
+        }
+        if range.base >> 57 != 0 || range.base.saturating_add(range.size) > 1 << 57 {
+            let title = format!("{name} lies beyond the machine's last address");
+            self.report(Diagnostic::new("address-limit", title, span.clone(), units::range(range)));
+        }
+        for (owner, forbidden) in FORBIDDEN {
+            if forbidden.overlaps(range) {
+                let title = format!("{name} would give the guest {owner}");
+                self.report(
+                    Diagnostic::new("registers", title, span.clone(), units::range(range))
+                        .note(format!("{owner}: {}", units::range(forbidden)))
+                        .help("no guest may have these"),
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The guest: how it is started, its CPUs, its interrupt controller.
+use anchorite_spec::manifest::{MAPPINGS, VCPUS};
+use toml::Spanned;
+
+use super::values::{Word, span_of};
+use super::{GuestDraft, Rules, XiveSpans};
+use crate::config::checked::{Compression, Format, Placed, XIVE_PAGE, Xive};
+use crate::config::diagnostic::Diagnostic;
+use crate::config::raw::{Field, RawGuest, RawXive};
+use crate::config::source::Span;
+
+/// Linux on POWER takes no longer command line.
+const CMDLINE_BYTES: usize = 2047;
+
+impl Rules<'_> {
+    pub(super) fn guest(&mut self, raw: &RawGuest, _: Span) -> GuestDraft {
+        let placed = |field: &Field<String>| {
+            field.as_ref().map(|text| Placed { value: text.get_ref().clone(), span: text.span() })
+        };
+        let codecs = [
+            Word::Works("zstd", Compression::Zstd),
+            Word::Works("none", Compression::None),
+            Word::HalfBuilt("lz4"),
+        ];
+        let interrupts = [Word::Works("direct", ()), Word::HalfBuilt("guarded")];
+        let endians = [Word::Works("big", false), Word::Works("little", true)];
+        let compression =
+            self.word("compression", &raw.compression, Some(Compression::Zstd), &codecs);
+        self.word("interrupts", &raw.interrupts, Some(()), &interrupts);
+        let mut draft = GuestDraft {
+            kernel: self.kernel(raw),
+            // An empty name takes a config's initrd away again.
+            initrd: placed(&raw.initrd).filter(|initrd| !initrd.value.is_empty()),
+            cmdline: self.cmdline(&raw.cmdline),
+            compression,
+            format: self.format(raw),
+            little_endian: self.word("endian", &raw.endian, Some(false), &endians),
+            xive: None,
+            xive_spans: XiveSpans::default(),
+            vcpus: self.vcpus(raw),
+            memory: self.memory(raw),
+            devices: self.devices(raw),
+        };
+        if let Some(xive) = &raw.xive {
+            draft.xive = self.xive(xive.get_ref(), draft.vcpus.len(), &mut draft.xive_spans);
+        }
+        self.names(&draft);
+        let mappings = draft.memory.len() + draft.devices.len() + 2;
+        if mappings > MAPPINGS {
+            let title = format!("the guest has more than {MAPPINGS} regions");
+            let span = raw.device.as_ref().map_or(0..0, Spanned::span);
+            self.report(Diagnostic::new("count", title, span, format!("{mappings} in all")));
+        }
+        draft
+    }
+
+    pub(super) fn kernel(&mut self, raw: &RawGuest) -> Option<Placed<String>> {
+        let written = raw.kernel.as_ref()?;
+        let placed = Placed { value: written.get_ref().clone(), span: written.span() };
+        if placed.value.is_empty() || placed.value.contains('\0') {
+            let title = "`kernel` names no file";
+            self.report(
+                Diagnostic::new("bad-name", title, written.span(), "no name")
+                    .help("name a recipe of images/guests/, or a path"),
+            );
+            return None;
+        }
+        Some(placed)
+    }
+
+    pub(super) fn cmdline(&mut self, field: &Field<String>) -> String {
+        let Some(written) = field else { return String::new() };
+        let text = written.get_ref();
+        if text.len() > CMDLINE_BYTES {
+            let title = format!("the command line has more than {CMDLINE_BYTES} bytes");
+            let label = format!("{} bytes", text.len());
+            self.report(Diagnostic::new("cmdline", title, written.span(), label).help(
+                "Linux would cut it off: shorten it, or move settings into the initial file system",
+            ));
+        }
+        if text.contains(['\0', '\n']) {
+            let title = "the command line holds a NUL or a line break";
+            self.report(
+                Diagnostic::new("cmdline", title, written.span(), "in this text")
+                    .help("write it as one line of text"),
+            );
+        }
+        text.clone()
+    }
+
+    pub(super) fn format(&mut self, raw: &RawGuest) -> Option<Format> {
+        let formats = [Word::Works("auto", 0), Word::Works("elf", 1), Word::Works("raw", 2)];
+        let format = self.word("format", &raw.format, Some(0), &formats)?;
+        if format == 2 {
+            let load = self.size(&raw.load);
+            let entry = self.size(&raw.entry);
+            if (raw.load.is_some() && load.is_none()) || (raw.entry.is_some() && entry.is_none()) {
+                return None;
+            }
+            let load = load.map_or(0, |load| load.value);
+            return Some(Format::Raw { load, entry: entry.map_or(load, |entry| entry.value) });
+        }
+        for (key, field) in [("load", &raw.load), ("entry", &raw.entry)] {
+            if let Some(written) = field {
+                let title = format!("`{key}` is only for raw kernels");
+                self.report(
+                    Diagnostic::new("raw-only", title, written.span(), "an ELF says this itself")
+                        .help(format!("leave `{key}` out, or add `format = \"raw\"`")),
+                );
+            }
+        }
+        Some(if format == 1 { Format::Elf } else { Format::Auto })
+    }
+
+    pub(super) fn vcpus(&mut self, raw: &RawGuest) -> Vec<u32> {
+        let Some(list) = &raw.vcpu else { return Vec::new() };
+        let entries = list.get_ref();
+        if entries.is_empty() {
+            self.count("guest.vcpu", list, 1, 1);
+        }
+        if let Some(second) = entries.get(1) {
+            let title = format!("{} vCPUs, but this version runs one vCPU", entries.len());
+            let span = span_of(&second.get_ref().cpu, second);
+            self.report(
+                Diagnostic::new("half-built", title, span, "one too many")
+                    .help("leave one [[guest.vcpu]]"),
+            );
+        }
+        let mut cpus: Vec<(u32, Span)> = Vec::new();
+        for written in entries.iter().filter_map(|entry| entry.get_ref().cpu.as_ref()) {
+            let cpu = u32::try_from(*written.get_ref()).ok().filter(|cpu| *cpu < VCPUS as u32);
+            let Some(cpu) = cpu else {
+                let title = format!("`cpu` is 0 to {}", VCPUS - 1);
+                let label = format!("this is {}", written.get_ref());
+                self.report(Diagnostic::new("vcpu", title, written.span(), label));
+                continue;
+            };
+            if let Some((_, first)) = cpus.iter().find(|(known, _)| *known == cpu) {
+                let title = format!("CPU {cpu} is given to two vCPUs");
+                self.report(
+                    Diagnostic::new("vcpu", title, written.span(), "second time")
+                        .also(first.clone(), "first time")
+                        .help("give each vCPU a CPU of its own"),
+                );
+            }
+            cpus.push((cpu, written.span()));
+        }
+        cpus.into_iter().map(|(cpu, _)| cpu).collect()
+    }
+
+    pub(super) fn xive(
+        &mut self,
+        raw: &RawXive,
+        vcpus: usize,
+        spans: &mut XiveSpans,
+    ) -> Option<Placed<Xive>> {
+        self.aligned("the TIMA page", &raw.tima, XIVE_PAGE);
+        self.aligned("the TIMA page", &raw.tima_host, XIVE_PAGE);
+        self.aligned("the source pages", &raw.esb, XIVE_PAGE);
+        let tima = self.size(&raw.tima);
+        let tima_host = match &raw.tima_host {
+            Some(_) => self.size(&raw.tima_host),
+            None => tima.clone(),
+        };
+        let esb = self.size(&raw.esb);
+        let sources = raw.sources.as_ref()?;
+        let count = *sources.get_ref();
+        if !(1..=256).contains(&count) {
+            let title = "`sources` is 1 to 256";
+            self.report(
+                Diagnostic::new("sources", title, sources.span(), format!("this is {count}"))
+                    .help("Linux needs one source for each vCPU"),
+            );
+            return None;
+        }
+        if (count as usize) < vcpus {
+            let title = "fewer interrupt sources than vCPUs";
+            let label = format!("{vcpus} are needed");
+            self.report(Diagnostic::new("sources", title, sources.span(), label));
+        }
+        let (tima, tima_host, esb) = (tima?, tima_host?, esb?);
+        let value = Xive {
+            tima: tima.value,
+            tima_host: tima_host.value,
+            esb: esb.value,
+            sources: count as u64,
+        };
+        let span = tima.span.clone();
+        *spans = XiveSpans { tima: tima.span, tima_host: tima_host.span, esb: esb.span };
+        Some(Placed { value, span })
+    }
+}

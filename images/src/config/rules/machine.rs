@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The machine and what the firmware takes of it.
+use anchorite_spec::Range;
+use anchorite_spec::manifest::RAM_RANGES;
+
+use super::values::{Word, span_of};
+use super::{FirmwareDraft, PAGE, Rules};
+use crate::config::checked::{Flash, Placed};
+use crate::config::raw::{RawBoard, RawConfig, RawFirmware};
+use crate::config::source::Span;
+
+/// POWER9 in the processor version register, any revision.
+const PVR_POWER9: (u64, u64) = (0x004E_0000, 0xFFFF_0000);
+
+impl Rules<'_> {
+    pub(super) fn board(&mut self, raw: &RawBoard, _: Span) -> (String, u64, u64) {
+        let name = self.name(&raw.name).map(|name| name.value).unwrap_or_default();
+        self.word("arch", &raw.arch, None, &[Word::Works("power9", ()), Word::HalfBuilt("arm64")]);
+        self.word(
+            "platform",
+            &raw.platform,
+            None,
+            &[Word::Works("powernv", ()), Word::HalfBuilt("qemu-virt")],
+        );
+        let cpu = self.word("cpu", &raw.cpu, None, &[Word::Works("power9", PVR_POWER9)]);
+        let boots = [
+            Word::Works("opal-payload", ()),
+            Word::HalfBuilt("bare"),
+            Word::HalfBuilt("arm64-image"),
+        ];
+        self.word("boot", &raw.boot, None, &boots);
+        let (pvr, mask) = cpu.unwrap_or_default();
+        (name, pvr, mask)
+    }
+
+    pub(super) fn ram(&mut self, raw: &RawConfig) -> Vec<Placed<Range>> {
+        let Some(list) = &raw.ram else { return Vec::new() };
+        self.count("ram", list, 1, RAM_RANGES);
+        let mut ranges = Vec::new();
+        for entry in list.get_ref() {
+            let ram = entry.get_ref();
+            self.aligned("the base of RAM", &ram.base, PAGE);
+            self.aligned("the size of RAM", &ram.size, PAGE);
+            if let Some(value) = self.range(&ram.base, &ram.size) {
+                ranges.push(Placed { value, span: span_of(&ram.base, entry) });
+            }
+        }
+        ranges
+    }
+
+    pub(super) fn firmware(&mut self, raw: &RawFirmware, _: Span) -> FirmwareDraft {
+        let consoles = [Word::Works("opal", ()), Word::HalfBuilt("uart")];
+        self.word("console", &raw.console, None, &consoles);
+        if let Some(timing) = raw.timing.as_ref().filter(|timing| *timing.get_ref()) {
+            self.not_built("`timing = true`", timing.span(), "write `timing = false`");
+        }
+        if let Some(watchdog) = &raw.watchdog {
+            self.not_built("`firmware.watchdog`", watchdog.span(), "leave `watchdog` out");
+        }
+        let memory = raw.memory.as_ref().and_then(|memory| {
+            let raw = memory.get_ref();
+            self.aligned("the firmware's memory", &raw.base, PAGE);
+            self.aligned("the size of the firmware's memory", &raw.size, PAGE);
+            let value = self.range(&raw.base, &raw.size)?;
+            Some(Placed { value, span: span_of(&raw.base, memory) })
+        });
+        let flash = raw.flash.as_ref().and_then(|flash| {
+            let partition = self.name(&flash.get_ref().partition);
+            let size = self.size(&flash.get_ref().size);
+            let (partition, size) = (partition?.value, size?);
+            Some(Placed { value: Flash { partition, size: size.value }, span: size.span })
+        });
+        (memory, flash)
+    }
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The rules that a config's values keep: raw in, checked out.
+//!
+//! Every rule has a rejected config in `tests/reject/`, with the exact message.
+mod bounds;
+mod guest;
+mod machine;
+mod regions;
+mod spaces;
+mod values;
+
+use anchorite_spec::Range;
+
+use super::checked::{Compression, Config, Device, Flash, Format, Guest, Memory, Placed, Xive};
+use super::diagnostic::Diagnostic;
+use super::platform::POWERNV;
+use super::raw::RawConfig;
+use super::source::Span;
+
+/// Smallest page and alignment of guest RAM and of the firmware's memory.
+const PAGE: u64 = 0x1_0000;
+/// Guest real addresses have 52 bits.
+const GUEST_SPACE: Range = Range::new(0, 1 << 52);
+
+/// Judges a config. Without a result, at least one mistake was found.
+pub fn check(raw: &RawConfig, found: &mut Vec<Diagnostic>) -> Option<Config> {
+    let mut rules = Rules { found };
+    let board = rules.table(&raw.board, Rules::board);
+    let ram = rules.ram(raw);
+    let firmware = rules.table(&raw.firmware, Rules::firmware);
+    let guest = rules.table(&raw.guest, Rules::guest);
+    let platform = POWERNV;
+    let ram_ranges: Vec<Range> = ram.iter().map(|ram| ram.value).collect();
+    rules.bounds(&ram, firmware.as_ref(), guest.as_ref(), &platform);
+    rules.host_space(&ram, firmware.as_ref(), guest.as_ref(), &platform);
+    rules.guest_space(guest.as_ref());
+    let (board, pvr, pvr_mask) = board?;
+    let (memory, flash) = firmware?;
+    let guest = guest?.finish()?;
+    Some(Config {
+        board,
+        pvr,
+        pvr_mask,
+        ram: ram_ranges,
+        firmware: memory?,
+        flash,
+        guest,
+        platform,
+    })
+}
+
+/// The guest as far as it could be judged.
+struct GuestDraft {
+    kernel: Option<Placed<String>>,
+    initrd: Option<Placed<String>>,
+    cmdline: String,
+    compression: Option<Compression>,
+    format: Option<Format>,
+    little_endian: Option<bool>,
+    xive: Option<Placed<Xive>>,
+    xive_spans: XiveSpans,
+    vcpus: Vec<u32>,
+    memory: Vec<Placed<Memory>>,
+    devices: Vec<Placed<Device>>,
+}
+
+#[derive(Default)]
+struct XiveSpans {
+    tima: Span,
+    tima_host: Span,
+    esb: Span,
+}
+
+impl GuestDraft {
+    fn finish(self) -> Option<Guest> {
+        Some(Guest {
+            kernel: self.kernel?,
+            initrd: self.initrd,
+            cmdline: self.cmdline,
+            compression: self.compression?,
+            format: self.format?,
+            little_endian: self.little_endian?,
+            xive: self.xive?.value,
+            vcpus: self.vcpus,
+            memory: self.memory,
+            devices: self.devices,
+        })
+    }
+}
+
+type FirmwareDraft = (Option<Placed<Range>>, Option<Placed<Flash>>);
+
+struct Rules<'f> {
+    found: &'f mut Vec<Diagnostic>,
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What the guest is given to reach: memory and devices.
+use anchorite_spec::Range;
+use anchorite_spec::manifest::MAPPINGS;
+use toml::Spanned;
+
+use super::values::{Word, span_of};
+use super::{GuestDraft, PAGE, Rules};
+use crate::config::checked::{Device, Memory, Placed};
+use crate::config::diagnostic::Diagnostic;
+use crate::config::raw::{RawDevice, RawGuest, RawMemory};
+use crate::config::source::Span;
+
+/// Names of regions that every guest has.
+const RESERVED_NAMES: [&str; 2] = ["xive-tima", "xive-esb"];
+
+impl Rules<'_> {
+    pub(super) fn memory(&mut self, raw: &RawGuest) -> Vec<Placed<Memory>> {
+        let Some(list) = &raw.memory else { return Vec::new() };
+        if list.get_ref().is_empty() {
+            self.count("guest.memory", list, 1, MAPPINGS - 2);
+        }
+        let mut regions = Vec::new();
+        for entry in list.get_ref() {
+            regions.extend(self.memory_entry(entry));
+        }
+        regions
+    }
+
+    pub(super) fn memory_entry(&mut self, entry: &Spanned<RawMemory>) -> Option<Placed<Memory>> {
+        let raw = entry.get_ref();
+        let name = self.name(&raw.name);
+        let before = self.found.len();
+        self.aligned("guest memory", &raw.guest, PAGE);
+        self.aligned("the host side of guest memory", &raw.host, PAGE);
+        self.aligned("the size of guest memory", &raw.size, PAGE);
+        let guest = self.range(&raw.guest, &raw.size);
+        // The size's own mistakes have been told by now.
+        let host = self.size(&raw.host)?;
+        let guest = guest?;
+        if host.value.checked_add(guest.size).is_none() && self.found.len() == before {
+            let title = "the range runs past the last address";
+            self.report(Diagnostic::new("address-limit", title, host.span, "from here"));
+            return None;
+        }
+        let host_span = host.span;
+        let host = Range::new(host.value, guest.size);
+        let value = Memory { name: name?.value, guest, host, host_span };
+        Some(Placed { value, span: span_of(&raw.guest, entry) })
+    }
+
+    /// Names tell regions apart in reports.
+    pub(super) fn names(&mut self, guest: &GuestDraft) {
+        let memory = guest.memory.iter().map(|memory| (&memory.value.name, &memory.span));
+        let devices = guest.devices.iter().map(|device| (&device.value.name, &device.span));
+        let mut known: Vec<(&String, &Span)> = Vec::new();
+        for (name, span) in memory.chain(devices) {
+            if RESERVED_NAMES.contains(&name.as_str()) {
+                let title = format!("the name `{name}` is the interrupt controller's");
+                self.report(
+                    Diagnostic::new("bad-name", title, span.clone(), "in this region")
+                        .help("choose another name"),
+                );
+            } else if let Some((_, other)) = known.iter().find(|(other, _)| *other == name) {
+                let title = format!("two regions are named `{name}`");
+                self.report(
+                    Diagnostic::new("bad-name", title, span.clone(), "the second")
+                        .also((*other).clone(), "the first")
+                        .help("names tell regions apart in reports: choose another"),
+                );
+            }
+            known.push((name, span));
+        }
+    }
+
+    pub(super) fn devices(&mut self, raw: &RawGuest) -> Vec<Placed<Device>> {
+        let mut devices = Vec::new();
+        for entry in raw.device.iter().flat_map(Spanned::get_ref) {
+            devices.extend(self.device(entry));
+        }
+        devices
+    }
+
+    pub(super) fn device(&mut self, entry: &Spanned<RawDevice>) -> Option<Placed<Device>> {
+        let raw = entry.get_ref();
+        let name = self.name(&raw.name);
+        if let Some(irq) = &raw.irq {
+            self.not_built("`irq`, a device's interrupt,", irq.span(), "leave `irq` out");
+        }
+        let dma = [Word::Works("none", false), Word::Works("trusted", true)];
+        let dma_trusted = self.word("dma", &raw.dma, Some(false), &dma);
+        let mmio = raw.mmio.as_ref()?.get_ref();
+        self.aligned("a device's registers", &mmio.guest, 0x1000);
+        self.aligned("the host side of a device's registers", &mmio.host, 0x1000);
+        self.aligned("the size of a device's registers", &mmio.size, 0x1000);
+        let guest = self.range(&mmio.guest, &mmio.size);
+        let host = self.size(&mmio.host);
+        let (guest, host) = (guest?, host?);
+        let value = Device {
+            name: name?.value,
+            guest,
+            host: Range::new(host.value, guest.size),
+            host_span: host.span,
+            dma_trusted: dma_trusted?,
+        };
+        Some(Placed { value, span: span_of(&mmio.guest, entry) })
+    }
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Who owns what, in the machine's addresses and in the guest's.
+use anchorite_spec::Range;
+
+use super::{FirmwareDraft, GUEST_SPACE, GuestDraft, PAGE, Rules};
+use crate::config::checked::{Device, Placed, XIVE_PAGE};
+use crate::config::diagnostic::Diagnostic;
+use crate::config::platform::Platform;
+use crate::config::space::{self, Owner, Space};
+use crate::config::units;
+
+impl Rules<'_> {
+    pub(super) fn host_space(
+        &mut self,
+        ram: &[Placed<Range>],
+        firmware: Option<&FirmwareDraft>,
+        guest: Option<&GuestDraft>,
+        platform: &Platform,
+    ) {
+        self.ram_overlaps(ram);
+        let mut owners = vec![
+            Owner::given("the machine's exception vectors", platform.vectors),
+            Owner::given("the window into which skiboot loads the image", platform.load_window),
+            Owner::given("skiboot's own memory", platform.earlier),
+        ];
+        if let Some((Some(memory), _)) = firmware {
+            let span = memory.span.clone();
+            owners.push(Owner::written("the firmware's memory", memory.value, span));
+        }
+        for memory in guest.iter().flat_map(|guest| &guest.memory).map(|memory| &memory.value) {
+            let name = format!("guest memory `{}`", memory.name);
+            owners.push(Owner::written(name, memory.host, memory.host_span.clone()));
+        }
+        let limits: Vec<Range> = ram.iter().map(|ram| ram.value).collect();
+        let (rule, name) = ("overlap-host", "host memory");
+        space::check(&Space { rule, name, limits: &limits, owners: &owners }, self.found);
+        self.host_registers(guest);
+    }
+
+    pub(super) fn host_registers(&mut self, guest: Option<&GuestDraft>) {
+        let Some(guest) = guest else { return };
+        let mut owners = Vec::new();
+        for device in guest.devices.iter().map(|device| &device.value) {
+            let name = format!("device `{}`", device.name);
+            owners.push(Owner::written(name, device.host, device.host_span.clone()));
+        }
+        if let Some(xive) = &guest.xive {
+            let page = Range::new(xive.value.tima_host, XIVE_PAGE);
+            owners.push(Owner::written("the TIMA page", page, guest.xive_spans.tima_host.clone()));
+        }
+        let (rule, name) = ("overlap-host", "the machine's registers");
+        space::check(&Space { rule, name, limits: &[], owners: &owners }, self.found);
+    }
+
+    pub(super) fn ram_overlaps(&mut self, ram: &[Placed<Range>]) {
+        let owners: Vec<Owner> = ram
+            .iter()
+            .enumerate()
+            .map(|(index, ram)| Owner::written(format!("ram.{index}"), ram.value, ram.span.clone()))
+            .collect();
+        let limits = [Range::new(0, u64::MAX)];
+        let (rule, name) = ("overlap-host", "host memory");
+        space::check(&Space { rule, name, limits: &limits, owners: &owners }, self.found);
+    }
+
+    /// Sources' pages have 64 KiB; smaller pages cannot stand in the same 2 MiB.
+    pub(super) fn small_pages(&mut self, guest: &GuestDraft) {
+        let Some(xive) = &guest.xive else { return };
+        let esb = xive.value.esb_range();
+        for device in &guest.devices {
+            let Device { name, guest: range, host, .. } = &device.value;
+            let small = !(range.base | range.size | host.base).is_multiple_of(PAGE);
+            if small && !esb.overlaps(*range) && slots(esb).overlaps(slots(*range)) {
+                let title = format!("device `{name}` needs 4KiB pages beside the sources' pages");
+                let label = units::range(*range);
+                self.report(
+                    Diagnostic::new("page-mix", title, device.span.clone(), label)
+                        .also(guest.xive_spans.esb.clone(), units::range(esb))
+                        .help("move it at least 2MiB away, or align it to 64KiB"),
+                );
+            }
+        }
+    }
+
+    pub(super) fn guest_space(&mut self, guest: Option<&GuestDraft>) {
+        let Some(guest) = guest else { return };
+        let mut owners = Vec::new();
+        for region in &guest.memory {
+            let name = format!("guest memory `{}`", region.value.name);
+            owners.push(Owner::written(name, region.value.guest, region.span.clone()));
+        }
+        if let Some(xive) = &guest.xive {
+            let spans = &guest.xive_spans;
+            let tima = xive.value.tima_range();
+            owners.push(Owner::written("the TIMA pages", tima, spans.tima.clone()));
+            let esb = xive.value.esb_range();
+            owners.push(Owner::written("the sources' pages", esb, spans.esb.clone()));
+        }
+        for device in &guest.devices {
+            let name = format!("device `{}`", device.value.name);
+            owners.push(Owner::written(name, device.value.guest, device.span.clone()));
+        }
+        self.small_pages(guest);
+        let limits = [GUEST_SPACE];
+        let (rule, name) = ("overlap-guest", "guest space");
+        space::check(&Space { rule, name, limits: &limits, owners: &owners }, self.found);
+    }
+}
+
+/// The 2 MiB slots that a range touches: each holds pages of one size.
+fn slots(range: Range) -> Range {
+    const SLOT: u64 = 2 << 20;
+    let base = range.base / SLOT * SLOT;
+    let end = range.base.saturating_add(range.size);
+    Range::new(base, end.checked_next_multiple_of(SLOT).unwrap_or(u64::MAX) - base)
+}
