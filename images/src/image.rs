@@ -105,8 +105,8 @@ pub fn parse_manifest(bytes: &[u8]) -> Result<Manifest, ImageError> {
     Ok(manifest)
 }
 
-/// Checks what the machine needs before the firmware can check anything itself: the ELF header,
-/// the manifest and the loader.
+/// Checks what the machine needs before the firmware can check anything itself: the ELF header
+/// with the rest of the frame, the manifest and the loader.
 ///
 /// # Errors
 /// See [`ImageError`].
@@ -117,6 +117,9 @@ pub fn verify_boot_critical(bytes: &[u8]) -> Result<(), ImageError> {
     }
     if manifest.image_size != bytes.len() as u64 {
         return Err(ImageError::Size { stated: manifest.image_size, found: bytes.len() as u64 });
+    }
+    if frame_digest(bytes, &manifest) != Some(manifest.frame_digest) {
+        return Err(ImageError::Digest("frame"));
     }
     let loader = manifest.part(PART_LOADER).ok_or(ImageError::PartMissing("loader"))?;
     verify_part(bytes, loader)
@@ -144,6 +147,18 @@ pub fn part_bytes<'a>(bytes: &'a [u8], part: &Part) -> Option<&'a [u8]> {
 #[must_use]
 pub fn digest(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
+}
+
+/// SHA-256 of what belongs neither to the manifest nor to a part, or `None` if the manifest places
+/// that outside the file.
+#[must_use]
+pub fn frame_digest(bytes: &[u8], manifest: &Manifest) -> Option<[u8; 32]> {
+    let mut hash = Sha256::new();
+    for gap in manifest.frame() {
+        let (start, end) = (usize::try_from(gap.base).ok()?, usize::try_from(gap.end()?).ok()?);
+        hash.update(bytes.get(start..end)?);
+    }
+    Some(hash.finalize().into())
 }
 
 /// Bytes as hexadecimal digits.

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Guest memory as the guest first sees it: zero, then the parts that the image holds for it.
-use alloc::vec::Vec;
-
 use anchorite_hv::mem::{Gpa, GuestMemory};
 use anchorite_platform::powernv::core as cpu;
 use anchorite_spec::End;
 use anchorite_spec::Range;
 use anchorite_spec::manifest::{
-    CODEC_NONE, CODEC_ZSTD, MAP_RAM, Manifest, Part, SPACE_GUEST, part_name,
+    CODEC_NONE, CODEC_ZSTD, MAP_RAM, Manifest, Part, SPACE_GUEST, UNPACK_BYTES, part_name,
 };
 use ruzstd::decoding::FrameDecoder;
 
@@ -16,8 +14,6 @@ use crate::{heap, image};
 
 /// What the unpacker is given, if guest RAM has that much left.
 const HEAP: u64 = 64 << 20;
-/// What it needs at the least: its window and tables.
-const LEAST_HEAP: u64 = 32 << 20;
 
 /// Zeroes all guest RAM and unpacks the guest's parts into it.
 pub fn fill(image: u64, manifest: &Manifest) {
@@ -39,8 +35,12 @@ pub fn fill(image: u64, manifest: &Manifest) {
     seed(manifest, &memory);
 }
 
-/// The end of the largest stretch of guest RAM behind all parts.
+/// The end of the largest stretch of guest RAM behind all parts; nothing if all parts are stored as
+/// they are.
 fn scratch(manifest: &Manifest) -> Range {
+    if manifest.parts.iter().all(|part| part.kind == 0 || part.codec == CODEC_NONE) {
+        return Range::default();
+    }
     let mut best = Range::default();
     for mapping in manifest.mappings().filter(|mapping| mapping.kind == MAP_RAM) {
         let guest = Range::new(mapping.guest, mapping.size);
@@ -59,7 +59,7 @@ fn scratch(manifest: &Manifest) -> Range {
             best = Range::new(mapping.host + used, free);
         }
     }
-    require(best.size >= LEAST_HEAP, "guest RAM has no room to unpack the kernel in");
+    require(best.size >= UNPACK_BYTES, "guest RAM has no room to unpack the kernel in");
     let size = best.size.min(HEAP);
     Range::new(best.base + best.size - size, size)
 }
@@ -99,10 +99,10 @@ fn seed(manifest: &Manifest, memory: &GuestMemory) {
     if manifest.guest_seed_offset == 0 {
         return;
     }
-    let words: Vec<u64> = (0..4).map_while(|_| cpu::darn()).collect();
+    let words = [(); 4].map(|()| cpu::darn());
     let at = Gpa(manifest.guest_tree + manifest.guest_seed_offset);
-    if let (4, Ok(view)) = (words.len(), memory.view(at, 32)) {
-        for (n, word) in words.iter().enumerate() {
+    if let ([Some(a), Some(b), Some(c), Some(d)], Ok(view)) = (words, memory.view(at, 32)) {
+        for (n, word) in [a, b, c, d].into_iter().enumerate() {
             view.write(8 * n, &word.to_be_bytes());
         }
     }

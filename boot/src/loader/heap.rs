@@ -37,6 +37,9 @@ unsafe impl GlobalAlloc for BootHeap {
 /// # Safety
 /// The range must be mapped and unused until the loader ends.
 pub unsafe fn give(start: u64, size: u64) {
+    if size == 0 {
+        return;
+    }
     // SAFETY: one thread; the caller vouches for the range.
     unsafe { (*HEAP.0.get()).init(start as usize, size as usize) };
 }

@@ -29,8 +29,17 @@ pub fn verify(image: u64, manifest: &Manifest) {
     if manifest_digest(manifest) != manifest.digest {
         refuse(format_args!("the manifest was changed after the build"));
     }
+    end::epitaph_at(manifest.epitaph);
+    if manifest.image_size > manifest.load_window.size {
+        refuse(format_args!("the image does not fit its load window"));
+    }
     if manifest.arch != ARCH_POWER9 || manifest.boot != BOOT_OPAL_PAYLOAD {
         refuse(format_args!("the image is for another kind of board"));
+    }
+    if frame_digest(image, manifest) != manifest.frame_digest {
+        refuse(format_args!(
+            "headers or padding were changed after the build; flash the image again"
+        ));
     }
     // The loader has changed itself by relocation, and could not vouch for itself anyway.
     for part in manifest.parts.iter().filter(|part| !matches!(part.kind, 0 | PART_LOADER)) {
@@ -56,6 +65,18 @@ fn manifest_digest(manifest: &Manifest) -> [u8; 32] {
     hash.update(&bytes[..at]);
     hash.update([0; 32]);
     hash.update(&bytes[at + 32..]);
+    hash.finalize().into()
+}
+
+/// SHA-256 of what belongs neither to the manifest nor to a part.
+fn frame_digest(image: u64, manifest: &Manifest) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for gap in manifest.frame() {
+        // SAFETY: as in `bytes`; `verify` found the manifest right and the size inside the window.
+        hash.update(unsafe {
+            core::slice::from_raw_parts((image + gap.base) as *const u8, gap.size as usize)
+        });
+    }
     hash.finalize().into()
 }
 

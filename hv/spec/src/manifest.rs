@@ -2,7 +2,8 @@
 //! The manifest: what one firmware image holds, where each part goes, and what the guest may reach.
 //!
 //! It stands in the image at [`IMAGE_OFFSET`] and, copied by the loader, in the firmware's memory.
-//! Every part carries its SHA-256; the manifest's own covers all of it with the digest field zero.
+//! Every part carries its SHA-256, the frame (headers and padding between the parts) has one, and the
+//! manifest's own covers all of it with the digest field zero: no byte of the file is free.
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::Range;
@@ -164,6 +165,9 @@ pub struct Mapping {
     pub host_size: u64,
 }
 
+/// What the loader needs to unpack a [`CODEC_ZSTD`] part in: one stretch of guest RAM behind all parts.
+pub const UNPACK_BYTES: u64 = 32 << 20;
+
 /// Room for parts.
 pub const PARTS: usize = 8;
 /// Room for mappings.
@@ -189,6 +193,8 @@ pub struct Manifest {
     pub digest: [u8; 32],
     /// SHA-256 over the digests of all inputs: the same inputs give the same bytes.
     pub build_id: [u8; 32],
+    /// SHA-256 of [`Manifest::frame`]'s bytes, in file order.
+    pub frame_digest: [u8; 32],
     /// The board's name.
     pub board: Name,
     /// One of the `ARCH_*` numbers.
@@ -278,6 +284,24 @@ impl Manifest {
         self.mappings.iter().filter(|mapping| mapping.kind != 0)
     }
 
+    /// The bytes of the image file that belong neither to the manifest nor to a part.
+    pub fn frame(&self) -> impl Iterator<Item = Range> + '_ {
+        let own = Range::new(IMAGE_OFFSET, size_of::<Self>() as u64);
+        let parts = self.parts.iter().filter(|part| part.kind != 0);
+        let held =
+            move || parts.clone().map(|part| Range::new(part.offset, part.size)).chain([own]);
+        let mut at = 0;
+        core::iter::from_fn(move || {
+            while let Some(range) = held().find(|range| range.contains(Range::new(at, 1))) {
+                at = range.end()?;
+            }
+            let next = held().map(|range| range.base).filter(|base| *base > at).min();
+            let gap = Range::new(at, next.unwrap_or(self.image_size).saturating_sub(at));
+            at = at.saturating_add(gap.size);
+            (!gap.is_empty()).then_some(gap)
+        })
+    }
+
     /// The RAM ranges in use.
     pub fn ram(&self) -> impl Iterator<Item = Range> + '_ {
         self.ram.iter().copied().filter(|range| !range.is_empty())
@@ -293,5 +317,51 @@ impl Manifest {
     pub fn text(field: &[u8]) -> &str {
         let len = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
         core::str::from_utf8(&field[..len]).unwrap_or("?")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{IMAGE_OFFSET, Manifest, PART_BODY, PART_LOADER};
+    use crate::Range;
+    use zerocopy::FromZeros;
+
+    #[test]
+    fn the_frame_is_what_is_left() {
+        let mut manifest = Manifest::new_zeroed();
+        let size = size_of::<Manifest>() as u64;
+        manifest.image_size = 0x9000;
+        // Out of order, one of them right behind the other.
+        for (slot, kind, offset, bytes) in [
+            (0, PART_BODY, 0x5000, 0x1000),
+            (1, PART_LOADER, 0x4000, 0x1000),
+            (3, PART_BODY, 0x7000, 8),
+        ] {
+            manifest.parts[slot].kind = kind;
+            manifest.parts[slot].offset = offset;
+            manifest.parts[slot].size = bytes;
+        }
+        let frame: [Range; 4] = core::array::from_fn({
+            let mut frame = manifest.frame();
+            move |_| frame.next().unwrap_or_default()
+        });
+        let end = IMAGE_OFFSET + size;
+        assert_eq!(frame[0], Range::new(0, IMAGE_OFFSET));
+        assert_eq!(frame[1], Range::new(end, 0x4000 - end));
+        assert_eq!(frame[2], Range::new(0x6000, 0x1000));
+        assert_eq!(frame[3], Range::new(0x7008, 0x9000 - 0x7008));
+        assert_eq!(manifest.frame().count(), 4);
+    }
+
+    #[test]
+    fn a_hostile_manifest_has_a_finite_frame() {
+        let mut manifest = Manifest::new_zeroed();
+        manifest.image_size = u64::MAX;
+        for (n, part) in manifest.parts.iter_mut().enumerate() {
+            part.kind = PART_BODY;
+            part.offset = u64::MAX - n as u64;
+            part.size = u64::MAX;
+        }
+        assert!(manifest.frame().count() <= manifest.parts.len() + 2);
     }
 }

@@ -7,7 +7,7 @@ use anchorite_spec::Manifest;
 use anchorite_spec::manifest::{IMAGE_OFFSET, PARTS, Part};
 use zerocopy::IntoBytes;
 
-use crate::image::{digest, manifest_digest};
+use crate::image::{digest, frame_digest, manifest_digest};
 
 const PART_ALIGN: u64 = 0x1000;
 const ELF_HEADER: u16 = 64;
@@ -58,16 +58,17 @@ pub fn assemble(mut manifest: Manifest, drafts: &[Draft], entry_offset: u64) -> 
             ..draft.part
         };
     }
-    manifest.digest = manifest_digest(&manifest);
-
     let mut image = elf_header(manifest.load_window.base, entry_offset, sections);
-    image.resize(IMAGE_OFFSET as usize, 0);
-    image.extend_from_slice(manifest.as_bytes());
+    image.resize(IMAGE_OFFSET as usize + size_of::<Manifest>(), 0);
     for (draft, offset) in drafts.iter().zip(&offsets) {
         image.resize(*offset as usize, 0);
         image.extend_from_slice(&draft.bytes);
     }
     image.resize(manifest.image_size as usize, 0);
+    manifest.frame_digest = frame_digest(&image, &manifest).unwrap_or_default();
+    manifest.digest = manifest_digest(&manifest);
+    let at = IMAGE_OFFSET as usize;
+    image[at..at + size_of::<Manifest>()].copy_from_slice(manifest.as_bytes());
     image
 }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Where things go: in the firmware's memory, and in the guest's.
+use anchorite_spec::manifest::UNPACK_BYTES;
 use anchorite_spec::{Manifest, Range};
 
 use super::fault::Fault;
-use crate::config::checked::{Config, Memory, Placed};
+use crate::config::checked::{Compression, Config, Memory, Placed};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::units;
 
@@ -99,8 +100,37 @@ impl GuestLayout {
         if end > top || meets {
             return Err(guest_too_small(config, low, end).into());
         }
+        room_to_unpack(config, kernel, Range::new(0, end))?;
         Ok(Self { initrd, tree, rtas })
     }
+}
+
+/// The loader unpacks in guest RAM behind what it unpacks: some region must have that much left.
+fn room_to_unpack(config: &Config, kernel: Range, low: Range) -> Result<(), Fault> {
+    if config.guest.compression == Compression::None {
+        return Ok(());
+    }
+    let free = |memory: &Placed<Memory>| {
+        let guest = memory.value.guest;
+        let used = [kernel, low].into_iter().filter(|held| held.overlaps(guest));
+        let used =
+            used.filter_map(Range::end).max().map_or(0, |end| end.saturating_sub(guest.base));
+        guest.size.saturating_sub(used.next_multiple_of(PAGE))
+    };
+    let regions = &config.guest.memory;
+    let Some(best) = regions.iter().max_by_key(|memory| free(memory)) else { return Ok(()) };
+    let room = free(best);
+    if room >= UNPACK_BYTES {
+        return Ok(());
+    }
+    let title = "guest RAM has no room to unpack the kernel in";
+    let label =
+        format!("`{}` has {} left behind the guest's files", best.value.name, units::size(room));
+    let diagnostic = Diagnostic::new("guest-size", title, best.span.clone(), label);
+    let needed = units::size(UNPACK_BYTES);
+    Err(diagnostic
+        .help(format!("leave {needed} free: enlarge the region, or write `compression = \"none\"`"))
+        .into())
 }
 
 fn guest_too_small(config: &Config, low: Option<&Placed<Memory>>, end: u64) -> Diagnostic {

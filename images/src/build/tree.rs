@@ -79,9 +79,11 @@ pub fn make(config: &Config, layout: &GuestLayout) -> GuestTree {
     tree.root.add_child(rtas_node(layout));
     tree.root.add_child(vdevice());
     tree.root.add_child(xive(config));
-    let mut random = DeviceTreeNode::new_unchecked("ibm,random");
-    set(&mut random, "compatible", "ibm,random");
-    tree.root.add_child(random);
+    if config.guest.hwrng {
+        let mut random = DeviceTreeNode::new_unchecked("ibm,random");
+        set(&mut random, "compatible", "ibm,random");
+        tree.root.add_child(random);
+    }
     with_seed(tree.to_dtb())
 }
 

@@ -27,6 +27,8 @@ pub struct Config {
     pub ram: Vec<Range>,
     /// The firmware's memory.
     pub firmware: Placed<Range>,
+    /// One of the manifest's `DEBUG_FAULT_*` numbers.
+    pub debug_fault: u32,
     /// The flash partition that limits the image's size.
     pub flash: Option<Placed<Flash>>,
     /// The guest.
@@ -53,6 +55,8 @@ pub struct Guest {
     pub initrd: Option<Placed<String>>,
     /// The command line.
     pub cmdline: String,
+    /// The machine's random number generator is a device of the guest.
+    pub hwrng: bool,
     /// How the payload is packed.
     pub compression: Compression,
     /// The kernel's format.

@@ -78,6 +78,10 @@ pub struct RawFirmware {
     /// Measure the time of exits. (`true` is half-built and refused.) Default: `false`.
     #[schemars(with = "Option<bool>")]
     pub timing: Field<bool>,
+    /// How the firmware dies on purpose at the guest's first exit, to show what that looks like:
+    /// `none`, `assert` or `exception`. Default: `none`.
+    #[schemars(with = "Option<String>")]
+    pub debug_fault: Field<String>,
     /// The flash partition that the image goes to: it limits the image's size.
     #[schemars(with = "Option<RawFlash>")]
     pub flash: Field<RawFlash>,
@@ -135,6 +139,10 @@ pub struct RawGuest {
     /// `direct`.
     #[schemars(with = "Option<String>")]
     pub interrupts: Field<String>,
+    /// Offer the machine's random number generator as a device (H_RANDOM): Linux then asks it every
+    /// minute or so, an exit each. The guest gets a fresh seed at boot in any case. Default: `false`.
+    #[schemars(with = "Option<bool>")]
+    pub hwrng: Field<bool>,
     /// The kernel's format: `auto`, `elf` or `raw`. Default: `auto`.
     #[schemars(with = "Option<String>")]
     pub format: Field<String>,

@@ -28,6 +28,8 @@ pub struct Inspected<'a> {
     pub bytes: &'a [u8],
     /// Its manifest.
     pub manifest: Manifest,
+    /// Whether the digest of headers and padding is right.
+    frame_intact: bool,
     /// Whether the manifest's digest is right.
     pub manifest_intact: bool,
     /// The parts in use, their numbers in the manifest, and whether their digests are right.
@@ -102,6 +104,7 @@ fn take_apart(file: &[u8]) -> Result<Inspected<'_>, ImageError> {
         .and_then(|part| image::part_bytes(bytes, part))
         .ok_or(ImageError::PartMissing("tables"))?;
     let manifest_intact = image::manifest_digest(&manifest) == manifest.digest;
+    let frame_intact = image::frame_digest(bytes, &manifest) == Some(manifest.frame_digest);
     let walls = claims::judge(&manifest, tables, bytes);
-    Ok(Inspected { container, bytes, manifest, manifest_intact, parts, walls })
+    Ok(Inspected { container, bytes, manifest, frame_intact, manifest_intact, parts, walls })
 }

@@ -34,6 +34,11 @@ pub fn json(name: &str, image: &Inspected<'_>) -> Value {
             "digest": hex(&manifest.digest),
             "ok": image.manifest_intact,
         },
+        "frame": {
+            "digest_offset": IMAGE_OFFSET as usize + offset_of!(Manifest, frame_digest),
+            "digest": hex(&manifest.frame_digest),
+            "ok": image.frame_intact,
+        },
         "parts": image.parts.iter().map(part_json).collect::<Vec<_>>(),
         "resident_bytes": manifest.resident_bytes,
         "boot_only_bytes": boot_only(manifest),

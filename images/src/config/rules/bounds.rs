@@ -37,7 +37,7 @@ impl Rules<'_> {
             }
         }
         let mut inside = Vec::new();
-        if let Some((Some(memory), _)) = firmware {
+        if let Some(memory) = firmware.and_then(|firmware| firmware.memory.as_ref()) {
             inside.push(("the firmware's memory".to_owned(), memory.value, &memory.span));
         }
         for region in guest.iter().flat_map(|guest| &guest.memory) {

@@ -33,6 +33,7 @@ impl Rules<'_> {
             // An empty name takes a config's initrd away again.
             initrd: placed(&raw.initrd).filter(|initrd| !initrd.value.is_empty()),
             cmdline: self.cmdline(&raw.cmdline),
+            hwrng: raw.hwrng.as_ref().is_some_and(|hwrng| *hwrng.get_ref()),
             compression,
             format: self.format(raw),
             little_endian: self.word("endian", &raw.endian, Some(false), &endians),

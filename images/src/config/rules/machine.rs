@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The machine and what the firmware takes of it.
 use anchorite_spec::Range;
-use anchorite_spec::manifest::RAM_RANGES;
+use anchorite_spec::manifest::{
+    DEBUG_FAULT_ASSERT, DEBUG_FAULT_EXCEPTION, DEBUG_FAULT_NONE, RAM_RANGES,
+};
 
 use super::values::{Word, span_of};
 use super::{FirmwareDraft, PAGE, Rules};
@@ -57,6 +59,13 @@ impl Rules<'_> {
         if let Some(watchdog) = &raw.watchdog {
             self.not_built("`firmware.watchdog`", watchdog.span(), "leave `watchdog` out");
         }
+        let faults = [
+            Word::Works("none", DEBUG_FAULT_NONE),
+            Word::Works("assert", DEBUG_FAULT_ASSERT),
+            Word::Works("exception", DEBUG_FAULT_EXCEPTION),
+        ];
+        let debug_fault =
+            self.word("debug_fault", &raw.debug_fault, Some(DEBUG_FAULT_NONE), &faults);
         let memory = raw.memory.as_ref().and_then(|memory| {
             let raw = memory.get_ref();
             self.aligned("the firmware's memory", &raw.base, PAGE);
@@ -70,6 +79,6 @@ impl Rules<'_> {
             let (partition, size) = (partition?.value, size?);
             Some(Placed { value: Flash { partition, size: size.value }, span: size.span })
         });
-        (memory, flash)
+        FirmwareDraft { memory, debug_fault: debug_fault.unwrap_or_default(), flash }
     }
 }

@@ -35,7 +35,7 @@ pub fn check(raw: &RawConfig, found: &mut Vec<Diagnostic>) -> Option<Config> {
     rules.host_space(&ram, firmware.as_ref(), guest.as_ref(), &platform);
     rules.guest_space(guest.as_ref());
     let (board, pvr, pvr_mask) = board?;
-    let (memory, flash) = firmware?;
+    let FirmwareDraft { memory, debug_fault, flash } = firmware?;
     let guest = guest?.finish()?;
     Some(Config {
         board,
@@ -43,6 +43,7 @@ pub fn check(raw: &RawConfig, found: &mut Vec<Diagnostic>) -> Option<Config> {
         pvr_mask,
         ram: ram_ranges,
         firmware: memory?,
+        debug_fault,
         flash,
         guest,
         platform,
@@ -54,6 +55,7 @@ struct GuestDraft {
     kernel: Option<Placed<String>>,
     initrd: Option<Placed<String>>,
     cmdline: String,
+    hwrng: bool,
     compression: Option<Compression>,
     format: Option<Format>,
     little_endian: Option<bool>,
@@ -77,6 +79,7 @@ impl GuestDraft {
             kernel: self.kernel?,
             initrd: self.initrd,
             cmdline: self.cmdline,
+            hwrng: self.hwrng,
             compression: self.compression?,
             format: self.format?,
             little_endian: self.little_endian?,
@@ -88,7 +91,13 @@ impl GuestDraft {
     }
 }
 
-type FirmwareDraft = (Option<Placed<Range>>, Option<Placed<Flash>>);
+/// The firmware's part as far as it could be judged.
+#[derive(Default)]
+struct FirmwareDraft {
+    memory: Option<Placed<Range>>,
+    debug_fault: u32,
+    flash: Option<Placed<Flash>>,
+}
 
 struct Rules<'f> {
     found: &'f mut Vec<Diagnostic>,

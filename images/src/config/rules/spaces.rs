@@ -23,7 +23,7 @@ impl Rules<'_> {
             Owner::given("the window into which skiboot loads the image", platform.load_window),
             Owner::given("skiboot's own memory", platform.earlier),
         ];
-        if let Some((Some(memory), _)) = firmware {
+        if let Some(memory) = firmware.and_then(|firmware| firmware.memory.as_ref()) {
             let span = memory.span.clone();
             owners.push(Owner::written("the firmware's memory", memory.value, span));
         }
