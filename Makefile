@@ -48,7 +48,7 @@ check: setup tools firmware default-guests ## lints, house rules, licences, firm
 	@scripts/check
 
 .PHONY: tools
-tools: setup ## build the host program: target/bin/anchorite
+tools: setup firmware ## build the host program, target/bin/anchorite, and the firmware it needs
 	@ANCHORITE_QUIET=1 scripts/build-tools
 
 .PHONY: firmware
