@@ -97,10 +97,9 @@ pub struct RunArgs {
 
 /// What `stats` takes.
 #[derive(Args, Debug, Clone)]
-#[group(id = "source", required = true, multiple = false, args = ["qmp", "dump"])]
 pub struct StatsArgs {
     /// Read a running machine through this QMP socket
-    #[arg(long, value_name = "SOCKET")]
+    #[arg(long, value_name = "SOCKET", required_unless_present = "dump", conflicts_with = "dump")]
     pub qmp: Option<PathBuf>,
     /// Read a memory dump: raw from address 0, or QEMU's ELF
     #[arg(long, value_name = "FILE")]

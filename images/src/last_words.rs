@@ -42,7 +42,8 @@ pub fn report(end: End, epitaph: &Epitaph, ledger: Option<&Ledger>) -> String {
     let counted = ledger.map(rows).filter(|rows| !rows.is_empty());
     if let Some(rows) = counted {
         let total: u64 = rows.iter().flat_map(|row| row.count).sum();
-        let _ = writeln!(report, "anchorite: {} exits", grouped(total));
+        let exits = if total == 1 { "exit" } else { "exits" };
+        let _ = writeln!(report, "anchorite: {} {exits}", grouped(total));
         for line in table(rows, MOST) {
             let _ = writeln!(report, "{line}");
         }
@@ -110,7 +111,7 @@ mod tests {
         assert_eq!(
             report(End::GuestPanic, &epitaph, Some(&ledger)),
             "anchorite: the guest panicked: Attempted to .[2Jkill init\n\
-             anchorite: 1 exits\n               1  rtas_os_term\n"
+             anchorite: 1 exit\n               1  rtas_os_term\n"
         );
     }
 

@@ -7,12 +7,12 @@
 )]
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead, BufReader};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -85,6 +85,16 @@ fn shell_word(word: &OsStr) -> String {
     }
 }
 
+/// The guest's console, both ways, and QEMU's monitor.
+pub struct Lines {
+    /// What the guest reads.
+    pub input: ChildStdin,
+    /// What the guest writes.
+    pub output: ChildStdout,
+    /// A QMP connection.
+    pub monitor: UnixStream,
+}
+
 /// A running QEMU. Dropping it kills it.
 pub struct Qemu {
     child: Child,
@@ -93,28 +103,27 @@ pub struct Qemu {
 }
 
 impl Qemu {
-    /// Starts QEMU with its console and a QMP monitor on the returned streams.
+    /// Starts QEMU, its machine not yet running.
+    ///
+    /// With instruction counting, nothing outside may touch QEMU's main loop while the machine
+    /// runs, or runs do not repeat: hence pipes for the console (a socket wakes the loop when its
+    /// other end is read), and a monitor that is connected and greeted before the machine starts.
     ///
     /// # Errors
     ///
     /// The program cannot be executed.
-    pub fn start(
-        args: &cli::RunArgs,
-        manifest: &Manifest,
-    ) -> io::Result<(Self, UnixStream, UnixStream)> {
-        let (console, console_end) = UnixStream::pair()?;
+    pub fn start(args: &cli::RunArgs, manifest: &Manifest) -> io::Result<(Self, Lines)> {
         let (monitor, monitor_end) = UnixStream::pair()?;
         let line = machine(args, manifest);
         let mut command = Command::new(&line[0]);
         command.args(&line[1..]);
         // Paused rather than gone at the end, so that the epitaph can be read.
-        command.args(["-no-shutdown", "-monitor", "none"]);
-        command.arg("-chardev").arg(socket_device("console", &console_end)?);
-        command.args(["-serial", "chardev:console"]);
+        command.args(["-S", "-no-shutdown", "-monitor", "none"]);
+        command.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
         command.arg("-chardev").arg(socket_device("anchorite", &monitor_end)?);
         command.args(["-mon", "chardev=anchorite,mode=control"]);
         command.args(&args.qemu_arg);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Its own group: ^C in the terminal is for us, who then end it in order.
         command.process_group(0);
         // SAFETY: between fork and exec only async-signal-safe calls are allowed; this closure
@@ -123,13 +132,16 @@ impl Qemu {
             command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
         }
         let mut child = command.spawn()?;
-        drop::<[OwnedFd; 2]>([console_end.into(), monitor_end.into()]);
+        drop(monitor_end);
         let complaints = Arc::new(Mutex::new(Vec::new()));
         let listener = child.stderr.take().map(|stderr| {
             let complaints = Arc::clone(&complaints);
             thread::spawn(move || listen(BufReader::new(stderr), &complaints))
         });
-        Ok((Self { child, complaints, listener }, console, monitor))
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        Ok((Self { child, complaints, listener }, Lines { input, output, monitor }))
     }
 
     /// Waits for QEMU to exit by itself.

@@ -4,9 +4,7 @@
 //! The exit code is never taken from console text, which the guest can forge. QEMU keeps the
 //! machine when the guest ends it; the firmware's epitaph is then read out of its memory.
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
-use std::process::ExitStatus;
+use std::process::{ChildStdin, ChildStdout, ExitStatus};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -158,18 +156,25 @@ impl<'a> Session<'a> {
         is_terminal: bool,
     ) -> Result<Self> {
         let program = args.qemu.as_deref().unwrap_or("qemu-system-ppc64".as_ref()).display();
-        let (mut qemu, console, monitor) = Qemu::start(args, manifest).with_context(|| {
+        let (mut qemu, lines) = Qemu::start(args, manifest).with_context(|| {
             format!(
                 "cannot start QEMU ({program}); scripts/setup installs it, --qemu names another"
             )
         })?;
-        let input = console.try_clone()?;
-        let leave = sender.clone();
-        thread::spawn(move || pass_input(input, is_terminal, &leave));
-        let output = sender.clone();
-        thread::spawn(move || pass_output(console, &output));
+        let for_input = sender.clone();
+        thread::spawn(move || pass_input(lines.input, is_terminal, &for_input));
+        let for_output = sender.clone();
+        thread::spawn(move || pass_output(lines.output, &for_output));
         let on_event = move |event| drop(sender.send(Happening::Machine(event)));
-        let qmp = Qmp::start(monitor, on_event).with_context(|| {
+        // Who asked for a machine that waits (for a debugger) starts it himself.
+        let waits = args.qemu_arg.iter().any(|argument| argument == "-S");
+        let started = Qmp::start(lines.monitor, on_event).and_then(|mut qmp| {
+            if !waits {
+                qmp.execute("cont", json!({}))?;
+            }
+            Ok(qmp)
+        });
+        let qmp = started.with_context(|| {
             let status = qemu.wait(GRACE).map_or("does not answer".to_owned(), describe);
             format!("QEMU did not start the machine: it {status}; its own words are above")
         })?;
@@ -330,7 +335,7 @@ fn describe(status: ExitStatus) -> String {
 }
 
 /// Standard input to the console. Its end is not the guest's end.
-fn pass_input(mut console: UnixStream, is_terminal: bool, happenings: &Sender<Happening>) {
+fn pass_input(mut console: ChildStdin, is_terminal: bool, happenings: &Sender<Happening>) {
     let mut keys = Keys::default();
     let mut buffer = [0; 4096];
     let mut guest = Vec::new();
@@ -349,7 +354,7 @@ fn pass_input(mut console: UnixStream, is_terminal: bool, happenings: &Sender<Ha
             guest.extend_from_slice(typed);
             None
         };
-        if console.write_all(&guest).is_err() {
+        if console.write_all(&guest).and_then(|()| console.flush()).is_err() {
             return;
         }
         match request {
@@ -364,7 +369,7 @@ fn pass_input(mut console: UnixStream, is_terminal: bool, happenings: &Sender<Ha
 }
 
 /// The console to standard output, each piece as it comes.
-fn pass_output(mut console: UnixStream, happenings: &Sender<Happening>) {
+fn pass_output(mut console: ChildStdout, happenings: &Sender<Happening>) {
     let mut buffer = [0; 65536];
     let mut output = io::stdout();
     loop {
@@ -376,7 +381,6 @@ fn pass_output(mut console: UnixStream, happenings: &Sender<Happening>) {
         };
         let written = output.write_all(&buffer[..count]).and_then(|()| output.flush());
         if let Err(error) = written {
-            let _ = console.shutdown(Shutdown::Both);
             let _ = happenings.send(Happening::OutputBroken(error));
             return;
         }
