@@ -330,8 +330,9 @@ impl Stream {
     }
 }
 
-/// The console's last lines.
+/// The console's last lines, made harmless.
 fn tail(console: &str) -> String {
-    let lines: Vec<&str> = console.lines().collect();
+    let shown = |line: &str| line.chars().take(200).flat_map(char::escape_default).collect();
+    let lines: Vec<String> = console.lines().map(shown).collect();
     lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
 }
