@@ -17,7 +17,7 @@ use core::arch::{asm, global_asm};
 use anchorite_hv::mem::GuestMemory;
 use anchorite_hv::power9::entry::{p9_enter, p9_vectors_end, p9_vectors_start};
 use anchorite_hv::power9::regs::{HFSCR_GUEST, lpcr, msr};
-use anchorite_hv::power9::{Partition, context, exits, report};
+use anchorite_hv::power9::{Partition, Power9, context, exits, report};
 use anchorite_platform::powernv::core::{self as cpu, Scope, mtspr, spr};
 use anchorite_platform::powernv::machine::LPID;
 use anchorite_platform::powernv::{BootInfo, PowerNv};
@@ -59,6 +59,10 @@ extern "C" fn body_main(info: &'static BootInfo, toc: u64) -> ! {
         (*PARTITION.get()).insert(Partition::new(machine, memory, ledger, manifest))
     };
     wipe_loader(info, manifest);
+    if manifest.guest_little_endian != 0 {
+        // By way of the machine, which writes its own copy of LPCR back after each idle wait.
+        partition.machine.update_lpcr(0, lpcr::ILE);
+    }
     partition.machine.start_interrupts();
     report::line(
         &mut partition.machine,
@@ -155,7 +159,6 @@ fn enter(manifest: &Manifest) -> ! {
         ctx.msr = msr::SF | msr::ME;
         if manifest.guest_little_endian != 0 {
             ctx.msr |= msr::LE;
-            mtspr::<{ spr::LPCR }>(lpcr::GUEST | lpcr::ILE);
         }
         asm!("mtctr {0}", "bctr", in(reg) VECTORS + offset, in("r3") CONTEXT.get(),
              options(noreturn));
