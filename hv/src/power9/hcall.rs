@@ -338,22 +338,31 @@ fn set_mode<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallRes
         1 => set_ciabr(p, flags, value1, value2),
         3 | 4 if value1 != 0 => Err(HcallError::P3),
         3 | 4 if value2 != 0 => Err(HcallError::P4),
-        3 if flags == 0 => done(),
-        4 if flags <= 1 => {
+        3 => {
+            known_flags(flags, 0)?;
+            done()
+        }
+        4 => {
+            known_flags(flags, 1)?;
             let set = if flags == 1 { lpcr::ILE } else { 0 };
             p.machine.update_lpcr(lpcr::ILE, set);
             done()
         }
-        3 | 4 => Err(HcallError::UnsupportedFlag(63)),
         _ => Err(HcallError::P2),
+    }
+}
+
+/// Blames the first flag that is not among the known ones.
+const fn known_flags(flags: u64, known: u64) -> Result<(), HcallError> {
+    match flags & !known {
+        0 => Ok(()),
+        unknown => Err(HcallError::UnsupportedFlag(unknown.leading_zeros() as u8)),
     }
 }
 
 /// Resource 1, the completed instruction address breakpoint: any privilege but hypervisor.
 fn set_ciabr<M: Power9>(p: &mut Partition<M>, flags: u64, value1: u64, value2: u64) -> HcallResult {
-    if flags != 0 {
-        return Err(HcallError::UnsupportedFlag(63));
-    }
+    known_flags(flags, 0)?;
     if value2 != 0 {
         return Err(HcallError::P4);
     }
@@ -540,13 +549,14 @@ mod tests {
     #[test]
     fn modes() {
         let mut p = partition();
-        assert_eq!(call(&mut p, &[0x31c, 3, 3, 0, 0]), -319, "AIL is not offered");
+        assert_eq!(call(&mut p, &[0x31c, 3, 3, 0, 0]), -318, "AIL is not offered");
         assert_eq!(call(&mut p, &[0x31c, 0, 3, 0, 0]), 0);
         assert_eq!(call(&mut p, &[0x31c, 1, 4, 0, 0]), 0);
         assert_eq!(p.machine.lpcr, lpcr::GUEST | lpcr::ILE);
         assert_eq!(call(&mut p, &[0x31c, 0, 4, 0, 0]), 0);
         assert_eq!(p.machine.lpcr, lpcr::GUEST);
-        assert_eq!(call(&mut p, &[0x31c, 2, 4, 0, 0]), -319);
+        assert_eq!(call(&mut p, &[0x31c, 2, 4, 0, 0]), -318, "the flag's own bit");
+        assert_eq!(call(&mut p, &[0x31c, 1 << 63 | 1, 4, 0, 0]), -256);
         assert_eq!(call(&mut p, &[0x31c, 1, 4, 1, 0]), -56);
         assert_eq!(call(&mut p, &[0x31c, 1, 4, 0, 1]), -57);
         assert_eq!(call(&mut p, &[0x31c, 0, 2, 0, 0]), -55, "no watchpoints");

@@ -197,7 +197,10 @@ pub fn sync<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallRes
     done()
 }
 
-/// H_INT_RESET(flags): every source masked, every queue taken away.
+/// Load from here on a management page: PQ becomes 01, the source is off.
+const ESB_OFF: u64 = 0xd00;
+
+/// H_INT_RESET(flags): every source masked and off, as at first, every queue taken away.
 pub fn reset<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
     no_flags_but(ctx.gpr[4], 0)?;
     for lisn in 0..p.interrupts.sources {
@@ -205,6 +208,8 @@ pub fn reset<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallRe
             p.machine.route_source(lisn, RESET_ROUTE).map_err(|_| HcallError::Hardware)?;
             p.interrupts.route[lisn as usize] = RESET_ROUTE;
         }
+        // The guest switches its sources on by itself, with no exit that would tell.
+        p.machine.esb_load(lisn, ESB_OFF);
     }
     for priority in 0..PRIORITIES {
         if p.interrupts.queue[priority].is_some() {
@@ -295,6 +300,7 @@ mod tests {
         }
         assert_eq!(code(&mut p, &[0x3d0, 0]), 0);
         assert_eq!(p.machine.queues.last(), Some(&(0, 6, None)));
+        assert_eq!(p.machine.esb, [0, 1, 2, 3].map(|lisn| (lisn, 0xd00, None)), "all are off");
         assert_eq!(call(&mut p, &[0x3bc, 0, 0, 6]), [0, 0, 0, 0, 0]);
     }
 
