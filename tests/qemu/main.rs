@@ -7,6 +7,7 @@ mod end;
 mod faults;
 mod image;
 mod ledger;
+mod probe;
 
 use std::process::ExitCode;
 
@@ -19,9 +20,16 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     arguments.test_threads = Some(arguments.test_threads.unwrap_or(cpus).clamp(1, MACHINES));
-    let tests: Vec<(&str, fn() -> anyhow::Result<()>)> =
-        [boot::TESTS, console::TESTS, end::TESTS, faults::TESTS, image::TESTS, ledger::TESTS]
-            .concat();
+    let tests: Vec<(&str, fn() -> anyhow::Result<()>)> = [
+        boot::TESTS,
+        console::TESTS,
+        end::TESTS,
+        faults::TESTS,
+        image::TESTS,
+        ledger::TESTS,
+        probe::TESTS,
+    ]
+    .concat();
     let trials = tests
         .into_iter()
         .map(|(name, test)| Trial::test(name, move || test().map_err(|e| format!("{e:#}").into())))
