@@ -342,7 +342,10 @@ fn pass_input(mut console: ChildStdin, is_terminal: bool, happenings: &Sender<Ha
     let mut input = io::stdin().lock();
     loop {
         let typed = match input.read(&mut buffer) {
-            Ok(0) => return,
+            // The pipe stays open: even its hang-up would be an event for QEMU.
+            Ok(0) => loop {
+                thread::park();
+            },
             Ok(count) => &buffer[..count],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(_) => return,
