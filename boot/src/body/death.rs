@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use anchorite_hv::core::Last;
 use anchorite_hv::core::end::{Text, write_epitaph};
 use anchorite_hv::power9::context::{FaultFrame, GuestContext, HSRR_FLAG};
+use anchorite_hv::power9::regs::vector;
 use anchorite_hv::power9::report::TAG;
 use anchorite_hv::power9::{Partition, Power9};
 use anchorite_platform::powernv::PowerNv;
@@ -31,8 +32,11 @@ pub extern "C" fn end_with_frame(ctx: &mut GuestContext) {
         die(End::FirmwareFault, &last, b"an exit before the partition stood")
     };
     let fault = partition.machine.storage_fault();
-    last.fault_address = fault.hdar;
-    last.fault_cause = fault.hdsisr;
+    (last.fault_address, last.fault_cause) = match last.vector {
+        vector::HDSI => (fault.hdar, fault.hdsisr),
+        vector::HISI => (fault.asdr, ctx.msr),
+        _ => (0, 0),
+    };
     let mut text = Text::new();
     text.push(partition.last_words.as_bytes());
     end(noted_end(), last, &text)
@@ -89,15 +93,15 @@ fn end(end: End, mut last: Last, text: &Text) -> ! {
 
 /// The epitaph, the closing lines, the power switch.
 fn die(how: End, last: &Last, text: &[u8]) -> ! {
-    // SAFETY: this is the only writer, and it runs on the one CPU.
-    write_epitaph(unsafe { &mut *EPITAPH.get() }, how, last, text);
     if !DYING.swap(true, Ordering::Relaxed) {
+        // SAFETY: this is the only writer, it runs on the one CPU, and only once.
+        write_epitaph(unsafe { &mut *EPITAPH.get() }, how, last, text);
         // SAFETY: as in `end`; a half-changed partition still names OPAL.
         if let Some(partition) = unsafe { (*PARTITION.get()).as_mut() } {
             close(partition, how, last, text);
         }
     }
-    // SAFETY: as above; reached also when the closing lines themselves faulted.
+    // SAFETY: as above; reached at once when the epitaph or the closing lines themselves faulted.
     if let Some(partition) = unsafe { (*PARTITION.get()).as_ref() } {
         match how {
             End::Rebooted => partition.machine.opal.reboot(),
@@ -113,6 +117,7 @@ fn die(how: End, last: &Last, text: &[u8]) -> ! {
 
 /// The closing lines for people: why, the exits by reason, the end.
 fn close(partition: &mut Partition<PowerNv>, how: End, last: &Last, text: &[u8]) {
+    partition.machine.drain_console();
     let opal = partition.machine.opal;
     let print = |line: &dyn core::fmt::Display| {
         let mut out = Text::new();

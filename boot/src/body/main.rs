@@ -18,7 +18,7 @@ use anchorite_hv::mem::GuestMemory;
 use anchorite_hv::power9::entry::{p9_enter, p9_vectors_end, p9_vectors_start};
 use anchorite_hv::power9::regs::{HFSCR_GUEST, lpcr, msr};
 use anchorite_hv::power9::{Partition, Power9, context, exits, report};
-use anchorite_platform::powernv::core::{self as cpu, Scope, mtspr, spr};
+use anchorite_platform::powernv::core::{self as cpu, Scope, mfspr, mtspr, spr};
 use anchorite_platform::powernv::machine::LPID;
 use anchorite_platform::powernv::{BootInfo, PowerNv};
 use anchorite_spec::anchor::{Anchor, POWER9_ADDRESS};
@@ -109,10 +109,14 @@ fn publish(copy: u64, manifest: &Manifest) {
     unsafe { core::ptr::write_volatile(POWER9_ADDRESS as *mut Anchor, anchor) };
 }
 
+/// HID0: `attn` stops the core for a service processor.
+const HID0_ATTN: u64 = 1 << (63 - 3);
+
 /// Sets every hypervisor register that a guest depends on, whatever it held before, and the
-/// partition table. Returns the guest's entry in it.
+/// partition table. What stays as OPAL left it is OPAL's own: HMEER, the rest of HID0. Returns the guest's entry in it.
 unsafe fn own_core(root: u64) -> *mut [u64; 2] {
     let table = PARTITION_TABLE.get().cast::<[u64; 2]>();
+    assert_eq!(mfspr::<{ spr::HRMOR }>(), 0, "real addresses are taken as they are");
     // SAFETY: the table is the firmware's own, and PTCR does not point at it yet. The registers
     // change nothing for the firmware, which runs in real mode with EE off.
     unsafe {
@@ -128,6 +132,11 @@ unsafe fn own_core(root: u64) -> *mut [u64; 2] {
         mtspr::<{ spr::PCR }>(0);
         mtspr::<{ spr::AMOR }>(u64::MAX);
         mtspr::<{ spr::CIABR }>(0);
+        mtspr::<{ spr::DAWRX0 }>(0);
+        mtspr::<{ spr::DPDES }>(0);
+        mtspr::<{ spr::PSSCR }>(0);
+        cpu::sync();
+        mtspr::<{ spr::HID0 }>(mfspr::<{ spr::HID0 }>() & !HID0_ATTN);
         mtspr::<{ spr::HMER }>(0);
         // The guest sets its own decrementer before it enables interrupts; until then, far away.
         mtspr::<{ spr::DEC }>(1 << 54);

@@ -43,6 +43,11 @@ pub fn verify(image: u64, manifest: &Manifest) {
     }
     // The loader has changed itself by relocation, and could not vouch for itself anyway.
     for part in manifest.parts.iter().filter(|part| !matches!(part.kind, 0 | PART_LOADER)) {
+        let inside =
+            part.offset.checked_add(part.size).is_some_and(|end| end <= manifest.image_size);
+        if !inside {
+            refuse(format_args!("part {} lies outside the image", part_name(part.kind)));
+        }
         let bytes = bytes(image, part);
         if <[u8; 32]>::from(Sha256::digest(bytes)) != part.digest {
             refuse(format_args!(
@@ -82,8 +87,8 @@ fn frame_digest(image: u64, manifest: &Manifest) -> [u8; 32] {
 
 /// A part's bytes in the image.
 pub fn bytes(image: u64, part: &Part) -> &'static [u8] {
-    // SAFETY: the manifest's own digest was right, or this is the check that finds out; the range
-    // lies in the load window, which is memory.
+    // SAFETY: `verify` found the part inside the image, and the image inside its load window, before
+    // it or anyone later asks for the bytes; the window is memory that nobody writes.
     unsafe { core::slice::from_raw_parts((image + part.offset) as *const u8, part.size as usize) }
 }
 

@@ -2,10 +2,10 @@
 //! The contract between the entry/exit assembly and Rust, on one screen.
 //!
 //! One [`GuestContext`] per vCPU stands behind HSPRG0 for good. An exit stores what a Rust function
-//! may clobber (r0–r13, LR, CTR, XER, CR, CFAR) and where the guest stopped; r14–r31 stay in the
+//! may clobber (r0–r13, LR, CTR, XER, CR, CFAR, PPR) and where the guest stopped; r14–r31 stay in the
 //! machine's registers, which Rust preserves, and are stored only when the handler asks for
 //! [`FULL_FRAME`]. All else (SRR0/1, DAR, DSISR, SPRGs, FP, VMX, VSX, PMU, DEC, PIDR, LPIDR, LPCR)
-//! is the guest's for good and never moves.
+//! is the guest's for good and never moves; only a machine check or a system reset overwrites SRR0/1.
 
 /// What [`GuestContext::handler`] returns: the guest goes on.
 pub const RESUME: u64 = 0;
@@ -35,10 +35,14 @@ pub struct GuestContext {
     pub cr: u64,
     /// Come-from address register.
     pub cfar: u64,
+    /// Program priority register.
+    pub ppr: u64,
     /// The vector of the exit, plus [`HSRR_FLAG`].
     pub vector: u64,
     /// 1 while the guest runs: tells a guest's exit from a fault of the firmware.
     pub in_guest: u64,
+    /// Not 0 when a system reset hit the firmware: the guest gets it at its next entry.
+    pub pending_reset: u64,
     /// The firmware's stack while it serves an exit.
     pub host_stack: u64,
     /// The stack on which it dies.
@@ -51,7 +55,8 @@ pub struct GuestContext {
     pub slow_handler: u64,
     /// `extern "C" fn(*const FaultFrame, *mut GuestContext) -> !`.
     pub fault_handler: u64,
-    /// r11–r13 and CR of the interrupted code, until the vector knows whose they are.
+    /// r11, r12, CR and CFAR of the interrupted code, until the vector knows whose they are.
+    /// r13 waits in HSPRG1.
     pub scratch: [u64; 4],
     /// The firmware's own registers when it faulted.
     pub fault: FaultFrame,
@@ -90,8 +95,11 @@ impl GuestContext {
         xer: 0,
         cr: 0,
         cfar: 0,
+        // Medium, which is what a core starts with.
+        ppr: 0x000c_0000_0000_0000,
         vector: 0,
         in_guest: 0,
+        pending_reset: 0,
         host_stack: 0,
         fault_stack: 0,
         host_toc: 0,

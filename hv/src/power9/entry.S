@@ -5,7 +5,7 @@
  *
  * In at a vector:  the interrupted code's registers; real mode, HV, EE = 0, little-endian (HILE).
  * Out at hrfid:    the guest, all registers as the context has them; HV = 0 in HSRR1, ME = 1.
- * Clobbers:        HSPRG1, HSRR0, HSRR1, and for firmware faults nothing that the epitaph shows.
+ * Clobbers:        HSPRG1, HSRR0, HSRR1; for a firmware fault also its CR, CTR, XER and CFAR.
  * Stack:           GC_HOST_STACK for guest exits, GC_FAULT_STACK for the firmware's own faults.
  */
     .section .vectors, "ax", @progbits
@@ -15,7 +15,7 @@
 p9_vectors_start:
 
 /* One vector: keeps r13, r12, CFAR; r12 = number, + 2 if the state is in HSRR0/1. 28 of 32 bytes. */
-.macro VECTOR number, flag
+.macro VECTOR number, flag, to=p9_exit
     . = (\number) - 0x100
     mtspr   305, 13                     /* HSPRG1 */
     mfspr   13, 304                     /* HSPRG0 */
@@ -23,10 +23,10 @@ p9_vectors_start:
     mfspr   12, 28                      /* CFAR, before the first branch */
     std     12, GC_SCRATCH + 24(13)
     li      12, (\number) + (\flag)
-    b       p9_exit
+    b       \to
 .endm
 
-    VECTOR 0x100, 0                     /* system reset */
+    VECTOR 0x100, 0, p9_reset           /* system reset */
     VECTOR 0x200, 0                     /* machine check */
     VECTOR 0x300, 0                     /* 0x300 to 0x800: only ever the firmware's own */
     VECTOR 0x380, 0
@@ -69,19 +69,12 @@ p9_exit:
     beq     p9_own_fault
 
     /* A guest exit. What Rust may clobber goes to the context. */
+p9_guest_exit:
     li      11, 0
     std     11, GC_IN_GUEST(13)
-    std     0, GC_GPR + 0(13)
-    std     1, GC_GPR + 8(13)
-    std     2, GC_GPR + 16(13)
-    std     3, GC_GPR + 24(13)
-    std     4, GC_GPR + 32(13)
-    std     5, GC_GPR + 40(13)
-    std     6, GC_GPR + 48(13)
-    std     7, GC_GPR + 56(13)
-    std     8, GC_GPR + 64(13)
-    std     9, GC_GPR + 72(13)
-    std     10, GC_GPR + 80(13)
+    .irp    n, 0,1,2,3,4,5,6,7,8,9,10
+    std     \n, GC_GPR + 8 * \n(13)
+    .endr
     ld      3, GC_SCRATCH(13)
     ld      4, GC_SCRATCH + 8(13)
     ld      5, GC_SCRATCH + 16(13)
@@ -97,7 +90,9 @@ p9_exit:
     mfxer   5
     std     3, GC_LR(13)
     std     4, GC_CTR(13)
+    mfspr   8, 896                      /* PPR */
     std     5, GC_XER(13)
+    std     8, GC_PPR(13)
     std     12, GC_VECTOR(13)
     andi.   11, 12, 2
     bne     1f
@@ -126,6 +121,8 @@ p9_resume:
     ld      7, GC_XER(13)
     ld      8, GC_CR(13)
     ld      9, GC_CFAR(13)
+    ld      10, GC_PPR(13)
+    mtspr   896, 10
     mtspr   314, 3
     mtspr   315, 4
     mtlr    5
@@ -135,22 +132,41 @@ p9_resume:
     mtspr   28, 9
     li      10, 1
     std     10, GC_IN_GUEST(13)
-    ld      0, GC_GPR + 0(13)
-    ld      1, GC_GPR + 8(13)
-    ld      2, GC_GPR + 16(13)
-    ld      3, GC_GPR + 24(13)
-    ld      4, GC_GPR + 32(13)
-    ld      5, GC_GPR + 40(13)
-    ld      6, GC_GPR + 48(13)
-    ld      7, GC_GPR + 56(13)
-    ld      8, GC_GPR + 64(13)
-    ld      9, GC_GPR + 72(13)
-    ld      10, GC_GPR + 80(13)
-    ld      11, GC_GPR + 88(13)
-    ld      12, GC_GPR + 96(13)
-    ld      13, GC_GPR + 104(13)
+    .irp    n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13
+    ld      \n, GC_GPR + 8 * \n(13)
+    .endr
     hrfid
-    b       .
+p9_resume_end:
+
+/*
+ * System reset. One that hits the firmware is kept for the guest: taken back to where it hit if
+ * Rust was running, or to the start of the resume that it interrupted; the context is whole then.
+ */
+p9_reset:
+    std     11, GC_SCRATCH(13)
+    mfcr    11
+    std     11, GC_SCRATCH + 16(13)
+    mfspr   11, 27
+    rldicl. 11, 11, 4, 63               /* SRR1.HV */
+    beq     p9_guest_exit
+    ld      11, GC_IN_GUEST(13)
+    std     12, GC_PENDING_RESET(13)
+    cmpdi   11, 0
+    mfspr   11, 26
+    beq     1f
+    cmpldi  11, p9_resume - p9_vectors_start + 0x100
+    blt     p9_own_fault
+    cmpldi  11, p9_resume_end - p9_vectors_start + 0x100
+    blt     p9_resume
+    b       p9_own_fault
+1:  ld      11, GC_SCRATCH + 16(13)
+    ld      12, GC_SCRATCH + 24(13)
+    mtcrf   0xff, 11
+    mtspr   28, 12
+    ld      11, GC_SCRATCH(13)
+    ld      12, GC_SCRATCH + 8(13)
+    mfspr   13, 305
+    rfid
 
 /* Moves r14 to r31 between the machine and the context; \op is std or ld. */
 .macro CALLEE_SAVED op

@@ -9,7 +9,7 @@ use super::context::GuestContext;
 core::arch::global_asm!(
     ".set GC_GPR, {gpr}", ".set GC_NIP, {nip}", ".set GC_MSR, {msr}", ".set GC_LR, {lr}",
     ".set GC_CTR, {ctr}", ".set GC_XER, {xer}", ".set GC_CR, {cr}", ".set GC_CFAR, {cfar}",
-    ".set GC_VECTOR, {vector}", ".set GC_IN_GUEST, {in_guest}",
+    ".set GC_PPR, {ppr}", ".set GC_PENDING_RESET, {pending_reset}", ".set GC_VECTOR, {vector}", ".set GC_IN_GUEST, {in_guest}",
     ".set GC_HOST_STACK, {host_stack}", ".set GC_FAULT_STACK, {fault_stack}",
     ".set GC_HOST_TOC, {host_toc}", ".set GC_HANDLER, {handler}",
     ".set GC_SLOW_HANDLER, {slow_handler}", ".set GC_FAULT_HANDLER, {fault_handler}",
@@ -23,6 +23,8 @@ core::arch::global_asm!(
     xer = const offset_of!(GuestContext, xer),
     cr = const offset_of!(GuestContext, cr),
     cfar = const offset_of!(GuestContext, cfar),
+    ppr = const offset_of!(GuestContext, ppr),
+    pending_reset = const offset_of!(GuestContext, pending_reset),
     vector = const offset_of!(GuestContext, vector),
     in_guest = const offset_of!(GuestContext, in_guest),
     host_stack = const offset_of!(GuestContext, host_stack),

@@ -14,8 +14,24 @@ use crate::core::Action;
 /// state and with machine checks enabled.
 pub fn serve<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> Action {
     let action = answer(p, ctx);
+    if ctx.pending_reset != 0 {
+        late_reset(p, ctx);
+    }
     ctx.msr = ctx.msr & !msr::HV | msr::ME;
     action
+}
+
+/// Hands over a system reset that hit the firmware while the guest was stopped.
+#[cold]
+fn late_reset<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) {
+    ctx.pending_reset = 0;
+    system_reset(p, ctx);
+}
+
+fn system_reset<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) {
+    p.count(ExitReason::SystemReset);
+    report::guest_fault(p, ctx, "system reset", None, "handed to the guest");
+    inject::system_reset(&mut p.machine, ctx);
 }
 
 /// System calls are the only frequent reason and are asked for first.
@@ -50,13 +66,11 @@ fn answer<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> Action {
         vector::MACHINE_CHECK => {
             p.count(ExitReason::MachineCheck);
             report::guest_fault(p, ctx, "machine check", None, "handed to the guest");
+            // The cause may be a cached translation, and the guest may not forget all of them.
+            p.machine.invalidate(None, true);
             inject::forward_machine_check(&mut p.machine, ctx);
         }
-        vector::SYSTEM_RESET => {
-            p.count(ExitReason::SystemReset);
-            report::guest_fault(p, ctx, "system reset", None, "handed to the guest");
-            inject::system_reset(&mut p.machine, ctx);
-        }
+        vector::SYSTEM_RESET => system_reset(p, ctx),
         vector::SOFT_PATCH => {
             p.count(ExitReason::SoftPatch);
             report::guest_fault(p, ctx, "soft-patch interrupt", None, "illegal instruction");
@@ -229,6 +243,18 @@ mod tests {
         ctx.msr = msr::SF | msr::HV;
         let _ = serve(&mut p, &mut ctx);
         assert_eq!(ctx.msr, msr::SF | msr::ME);
+    }
+
+    #[test]
+    fn a_reset_that_hit_the_firmware_reaches_the_guest() {
+        let mut p = partition();
+        p.machine.heartbeat_due = true;
+        let mut ctx = context(vector::HDEC | HSRR_FLAG);
+        ctx.pending_reset = vector::SYSTEM_RESET;
+        let _ = serve(&mut p, &mut ctx);
+        assert_eq!((ctx.nip, p.machine.srr.0, ctx.pending_reset), (0x100, 0x4000, 0));
+        assert_eq!(count(&p, ExitReason::SystemReset), 1);
+        assert_eq!(p.ledger.total(), 2);
     }
 
     #[test]

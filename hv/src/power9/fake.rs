@@ -13,6 +13,9 @@ use crate::core::{DateTime, Machine};
 use crate::mem::tests::memory_at;
 use crate::mem::{Gpa, Hpa};
 
+/// A queue's memory and its size as a power of two.
+type Page = Option<(Hpa, u32)>;
+
 /// What the fake saw and what it answers.
 #[derive(Default)]
 pub struct Fake {
@@ -35,7 +38,7 @@ pub struct Fake {
     pub hvi: bool,
     pub hmi_fails: bool,
     pub routes: Vec<(u32, Route)>,
-    pub queues: Vec<(u32, u8, Option<(Hpa, u32)>)>,
+    pub queues: Vec<(u32, u8, Page)>,
     pub hardware_fails: bool,
     pub esb: Vec<(u32, u64, Option<u64>)>,
 }

@@ -133,7 +133,6 @@ impl<M: Power9> Table<M> {
             index[(calls[i].number / 4) as usize] = i as u8;
             i += 1;
         }
-        core::mem::forget(calls);
         index
     };
     const CALLS: [Hcall<M>; CALLS] = calls();
@@ -274,7 +273,7 @@ fn in_one_page(address: u64, size: u32) -> bool {
 }
 
 fn shared_area<M>(p: &Partition<M>, area: Gpa, size: u32) -> Result<Gpa, HcallError> {
-    if !area.0.is_multiple_of(128) {
+    if area.0 == 0 || !area.0.is_multiple_of(128) {
         return Err(HcallError::Parameter);
     }
     p.memory.view(area, size as usize).map_err(|_| HcallError::Parameter)?;
@@ -313,7 +312,7 @@ fn prod<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult 
 
 /// H_CONFER(server or -1, yield count): vCPUs are pinned, there is no time to give away.
 fn confer<M: Power9>(_: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
-    if ctx.gpr[4] as i32 != -1 && !is_server(ctx.gpr[4]) {
+    if ctx.gpr[4] != u64::MAX && !is_server(ctx.gpr[4]) {
         return Err(HcallError::Parameter);
     }
     done()
@@ -392,8 +391,7 @@ fn register_process_table<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContex
     if order > 24 {
         return Err(HcallError::P4);
     }
-    let bytes = 1u64 << (12 + order);
-    if base >> 60 != 0 || !base.is_multiple_of(bytes.min(4096)) {
+    if base >> 60 != 0 || !base.is_multiple_of(4096) {
         return Err(HcallError::P2);
     }
     if page_size != 0 {

@@ -84,7 +84,7 @@ pub fn set_source_config<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext
     no_flags_but(flags, SET_EISN | MASK)?;
     let lisn = p.interrupts.source(lisn, HcallError::P2)?;
     let old = p.interrupts.route[lisn as usize];
-    let route = if prio == u64::from(MASKED) || flags & MASK != 0 {
+    let route = if prio == u64::from(MASKED) {
         Route { priority: MASKED, ..old }
     } else {
         let server = server(target, HcallError::P3)?;
@@ -93,7 +93,8 @@ pub fn set_source_config<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext
             return Err(HcallError::P5);
         }
         let eisn = if flags & SET_EISN != 0 { eisn as u32 } else { old.eisn };
-        Route { server, priority, eisn }
+        let masked = flags & MASK != 0;
+        Route { server, priority: if masked { MASKED } else { priority }, eisn }
     };
     p.machine.route_source(lisn, route).map_err(|_| HcallError::Hardware)?;
     p.interrupts.route[lisn as usize] = route;
@@ -292,7 +293,7 @@ mod tests {
             ([1, 0, 7, page, 16], -56),
             ([1, 0, 6, page + 4096, 16], -57),
             ([1, 0, 6, RAM.0 + RAM.1, 16], -57),
-            ([1, 0, 6, u64::MAX & !0xffff, 16], -57),
+            ([1, 0, 6, !0xffff, 16], -57),
             ([1, 0, 6, page, 12], -58),
         ] {
             let [a, b, c, d, e] = args;

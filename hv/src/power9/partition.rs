@@ -23,7 +23,7 @@ pub struct Vcpu {
     pub reason: Option<ExitReason>,
 }
 
-/// Reports of one class that are printed before they are only counted.
+/// Reports about one exit reason that are printed before they are only counted.
 pub const REPORTS: u32 = 8;
 
 /// What a guest can reach, for reports.
@@ -51,8 +51,8 @@ pub struct Partition<M> {
     pub tail: ConsoleTail,
     /// Text for the epitaph, once a handler has ended the run.
     pub last_words: Text,
-    /// Fault reports printed so far.
-    pub reports: u32,
+    /// Reports so far, by the exit's reason.
+    pub reports: [u32; anchorite_spec::ledger::SLOTS],
     /// What the guest can reach.
     pub reach: [Option<Reach>; anchorite_spec::manifest::MAPPINGS],
 }
@@ -81,7 +81,7 @@ impl<M> Partition<M> {
             ledger,
             tail: ConsoleTail::new(),
             last_words: Text::new(),
-            reports: 0,
+            reports: [0; anchorite_spec::ledger::SLOTS],
             reach,
         }
     }

@@ -23,9 +23,11 @@ pub fn line<M: Power9>(machine: &mut M, text: &dyn core::fmt::Display) {
     }
 }
 
+/// Counts a report about the exit being served; false once there were enough.
 fn due<M>(p: &mut Partition<M>) -> bool {
-    p.reports = p.reports.saturating_add(1);
-    p.reports <= REPORTS
+    let reports = &mut p.reports[p.vcpu.reason.map_or(0, |reason| reason.slot())];
+    *reports = reports.saturating_add(1);
+    *reports <= REPORTS
 }
 
 /// Reports an access or an interrupt of the guest, the first few times.
@@ -83,7 +85,7 @@ pub fn facility<M: Power9>(p: &mut Partition<M>, ctx: &GuestContext, facility: u
 fn say<M: Power9>(p: &mut Partition<M>, text: &Text) {
     let text = core::str::from_utf8(text.as_bytes()).unwrap_or("?");
     line(&mut p.machine, &text);
-    if p.reports == REPORTS {
+    if p.reports[p.vcpu.reason.map_or(0, |reason| reason.slot())] == REPORTS {
         line(&mut p.machine, &"further reports of this kind are only counted");
     }
 }

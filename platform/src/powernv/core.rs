@@ -16,8 +16,12 @@ pub mod spr {
     pub const SRR1: u32 = 27;
     /// Process id.
     pub const PIDR: u32 = 48;
+    /// Directed privileged doorbell exception state.
+    pub const DPDES: u32 = 176;
     /// Completed instruction address breakpoint.
     pub const CIABR: u32 = 187;
+    /// Data address watchpoint control.
+    pub const DAWRX0: u32 = 188;
     /// Hypervisor facility status and control.
     pub const HFSCR: u32 = 190;
     /// Processor version.
@@ -30,6 +34,8 @@ pub mod spr {
     pub const HDAR: u32 = 307;
     /// Hypervisor decrementer.
     pub const HDEC: u32 = 310;
+    /// Hypervisor real mode offset.
+    pub const HRMOR: u32 = 313;
     /// Logical partitioning control.
     pub const LPCR: u32 = 318;
     /// Logical partition id.
@@ -48,6 +54,8 @@ pub mod spr {
     pub const ASDR: u32 = 816;
     /// Processor stop status and control.
     pub const PSSCR: u32 = 855;
+    /// Hardware implementation-dependent 0.
+    pub const HID0: u32 = 1008;
     /// Processor id.
     pub const PIR: u32 = 1023;
 }
@@ -57,7 +65,7 @@ pub mod spr {
 #[must_use]
 pub fn mfspr<const N: u32>() -> u64 {
     let value;
-    // SAFETY: reading a register of `spr` has no side effect in hypervisor state.
+    // SAFETY: reading a register changes no memory; all callers name one of `spr`, and those exist.
     unsafe { asm!("mfspr {0}, {1}", out(reg) value, const N, options(nomem, nostack)) };
     value
 }
@@ -163,6 +171,9 @@ pub fn tlb_invalidate(lpid: u32, pid: Option<u32>, scope: Scope) {
         if pid.is_none() {
             asm!(".long 0x7ca92264", in("r4") rb, in("r5") rs, options(nostack));
         }
+        // POWER9 may leave one entry behind: twice once more, for a translation that nobody has.
+        asm!("ptesync", ".long 0x7ca32264", "ptesync", ".long 0x7ca32264",
+             in("r4") 0_u64, in("r5") 0_u64, options(nostack));
         asm!("eieio", "tlbsync", "ptesync", options(nostack));
     }
 }

@@ -23,7 +23,7 @@ const OWN_PRIORITY: u64 = 7;
 const OWN_ENTRIES: u32 = 1024;
 /// Event queue flags: enabled, always notify.
 const QUEUE_ENABLED: u64 = 1 | 2;
-/// A decrementer value that does not run out: about two years.
+/// A decrementer value that does not run out: more than a year.
 const LONG: u64 = 1 << 54;
 /// Bytes that OPAL took only in part wait here.
 const PENDING: usize = 64;
@@ -105,6 +105,16 @@ impl PowerNv {
             self.pending_len -= taken;
         }
         self.pending_len == 0
+    }
+
+    /// Writes what OPAL took only in part, giving it a bounded number of chances.
+    pub fn drain_console(&mut self) {
+        for _ in 0..100_000 {
+            if self.flush_pending() {
+                break;
+            }
+            self.opal.poll_events();
+        }
     }
 
     fn esb_page(&self, lisn: u32) -> u64 {
