@@ -20,14 +20,12 @@ mod say;
 
 use core::arch::global_asm;
 
-use anchorite_platform::powernv::{BootInfo, Opal, core as cpu, opal};
+use anchorite_platform::powernv::opal::{OpalError, code};
+use anchorite_platform::powernv::{BootInfo, Opal, core as cpu};
 use anchorite_spec::manifest::{IMAGE_OFFSET, Manifest, PART_BODY};
 use say::say;
 
 global_asm!(include_str!("start.S"), options(raw));
-
-/// REINIT_CPUS: hypervisor interrupts little-endian, radix.
-const HILE_LE_RADIX: u64 = 2 | 8;
 
 /// Entered by `start.S`. Never returns.
 #[unsafe(no_mangle)]
@@ -43,8 +41,8 @@ extern "C" fn loader_main(tree: *const u8, opal_base: u64, opal_entry: u64, own:
     say!("board {}, image {}", manifest.board.as_str(), image::short_id(manifest));
     // SAFETY: skiboot hands over a flattened tree.
     let facts = board::check(unsafe { board::read_tree(tree) }, manifest);
-    let result = opal.call(opal::token::REINIT_CPUS, &[HILE_LE_RADIX]);
-    end::require(result == opal::code::SUCCESS, "OPAL cannot switch to little-endian and radix");
+    let radix = opal.reinit_little_endian_radix();
+    end::require(radix.is_ok(), "OPAL cannot switch to little-endian and radix");
 
     let manifest = image::place(image, manifest);
     guest::fill(image, manifest);
@@ -82,13 +80,9 @@ fn findings(manifest: &Manifest) -> &'static mut BootInfo {
 
 /// Reads the clock once: each later reading would wait a tenth of a second on a slow bus.
 fn read_clock(opal: &Opal, info: &mut BootInfo) {
-    let (date, time) = (opal::Out64::new(0), opal::Out64::new(0));
     for _ in 0..1_000_000 {
-        let args = [date.as_ptr() as u64, time.as_ptr() as u64];
-        match opal.call(opal::token::RTC_READ, &args) {
-            opal::code::SUCCESS => {
-                let date = (u64::from_be(date.get()) >> 32) as u32;
-                let time = u64::from_be(time.get());
+        match opal.clock() {
+            Ok((date, time)) => {
                 if let Some(seconds) = board::clock_seconds(date, time) {
                     info.clock_valid = 1;
                     info.clock_seconds = seconds;
@@ -96,8 +90,8 @@ fn read_clock(opal: &Opal, info: &mut BootInfo) {
                 }
                 return;
             }
-            opal::code::BUSY | opal::code::BUSY_EVENT => opal.poll_events(),
-            _ => return,
+            Err(OpalError(code::BUSY | code::BUSY_EVENT)) => opal.poll_events(),
+            Err(_) => return,
         }
     }
 }

@@ -12,17 +12,15 @@ use anchorite_hv::power9::regs::lpcr;
 
 use super::boot_info::BootInfo;
 use super::core::{self as cpu, Scope, mfspr, mtspr, spr};
-use super::opal::{Opal, Out64, code, token};
+use super::opal::{Opal, OpalError, code};
 use super::tima::Tima;
 
 /// The guest's logical partition.
 pub const LPID: u32 = 1;
 /// The priority of the thread's own queue: the one that guests cannot use.
-const OWN_PRIORITY: u64 = 7;
+const OWN_PRIORITY: u8 = 7;
 /// Entries of the thread's own queue: 4 KiB of 32-bit words.
 const OWN_ENTRIES: u32 = 1024;
-/// Event queue flags: enabled, always notify.
-const QUEUE_ENABLED: u64 = 1 | 2;
 /// A decrementer value that does not run out: more than a year.
 const LONG: u64 = 1 << 54;
 /// Bytes that OPAL took only in part wait here.
@@ -139,21 +137,22 @@ impl PowerNv {
 
     /// Tells OPAL of one of its interrupts and ends it.
     fn serve_opal(&mut self, number: u32) {
-        let events = Out64::new(0);
-        self.opal.call(token::HANDLE_INTERRUPT, &[u64::from(number), events.as_ptr() as u64]);
+        let events = self.opal.handle_interrupt(number);
         let known = &self.info.opal_interrupt[..self.info.opal_interrupts as usize];
         if let Some(interrupt) = known.iter().find(|interrupt| interrupt.number == number) {
             // SAFETY: OPAL named this page as the source's; a load at its start is the
             // end-of-interrupt.
             let _ = unsafe { cpu::load64(interrupt.eoi_page) };
         }
-        if events.get() != 0 {
+        if events {
             self.opal.poll_events();
         }
     }
+}
 
-    fn succeeded(result: i64) -> Result<(), HardwareError> {
-        if result == code::SUCCESS { Ok(()) } else { Err(HardwareError) }
+impl From<OpalError> for HardwareError {
+    fn from(_: OpalError) -> Self {
+        Self
     }
 }
 
@@ -187,20 +186,21 @@ impl Machine for PowerNv {
 
     fn set_clock(&mut self, now: DateTime) -> bool {
         let bcd = |n: u32| u64::from(n / 10 % 10 * 16 + n % 10);
-        let date =
-            bcd(now.year / 100) << 24 | bcd(now.year) << 16 | bcd(now.month) << 8 | bcd(now.day);
+        let [century, year, month, day] =
+            [now.year / 100, now.year, now.month, now.day].map(|n| bcd(n) as u8);
+        let date = u32::from_be_bytes([century, year, month, day]);
         let time = bcd(now.hour) << 56 | bcd(now.minute) << 48 | bcd(now.second) << 40;
         // A clock chip behind a slow bus may want several tries; what matters to the guest is the
         // cached clock below.
-        let mut result = code::BUSY;
+        let mut result = Ok(());
         for _ in 0..16 {
-            result = self.opal.call(token::RTC_WRITE, &[date, time]);
-            if result != code::BUSY && result != code::BUSY_EVENT {
+            result = self.opal.set_clock(date, time);
+            if !matches!(result, Err(OpalError(code::BUSY | code::BUSY_EVENT))) {
                 break;
             }
             self.opal.poll_events();
         }
-        if result != code::SUCCESS && result != code::BUSY && result != code::BUSY_EVENT {
+        if !matches!(result, Ok(()) | Err(OpalError(code::BUSY | code::BUSY_EVENT))) {
             return false;
         }
         self.clock = Some(CachedClock::new(now, cpu::timebase(), self.timebase_hz));
@@ -303,8 +303,7 @@ impl Power9 for PowerNv {
     }
 
     fn maintenance_interrupt(&mut self) -> Result<(), HardwareError> {
-        let flags = Out64::new(0);
-        Self::succeeded(self.opal.call(token::HANDLE_HMI2, &[flags.as_ptr() as u64]))
+        Ok(self.opal.handle_hmi()?)
     }
 
     fn clear_doorbell(&mut self) {
@@ -318,16 +317,13 @@ impl Power9 for PowerNv {
     }
 
     fn route_source(&mut self, lisn: u32, route: Route) -> Result<(), HardwareError> {
-        let number = u64::from(self.info.irq[lisn as usize]);
-        let priority = u64::from(route.priority);
-        debug_assert!(route.priority == MASKED || priority < OWN_PRIORITY);
-        let args = [number, self.info.guest_vp, priority, u64::from(route.eisn)];
-        Self::succeeded(self.opal.call(token::XIVE_SET_IRQ_CONFIG, &args))
+        debug_assert!(route.priority == MASKED || route.priority < OWN_PRIORITY);
+        let number = self.info.irq[lisn as usize];
+        Ok(self.opal.xive_route(number, self.info.guest_vp, route.priority, route.eisn)?)
     }
 
     fn sync_source(&mut self, lisn: u32) -> Result<(), HardwareError> {
-        let number = u64::from(self.info.irq[lisn as usize]);
-        Self::succeeded(self.opal.call(token::XIVE_SYNC, &[1, number]))
+        Ok(self.opal.xive_sync(self.info.irq[lisn as usize])?)
     }
 
     fn set_queue(
@@ -336,25 +332,14 @@ impl Power9 for PowerNv {
         priority: u8,
         page: Option<(Hpa, u32)>,
     ) -> Result<(), HardwareError> {
-        let (address, log2, flags) =
-            page.map_or((0, 0, 0), |(hpa, log2)| (hpa.0, u64::from(log2), QUEUE_ENABLED));
-        let args = [self.info.guest_vp, u64::from(priority), address, log2, flags];
-        Self::succeeded(self.opal.call(token::XIVE_SET_QUEUE_INFO, &args))
+        let page = page.map(|(hpa, log2)| (hpa.0, log2));
+        // SAFETY: the page is guest RAM, found so by the handler; what the controller writes into it
+        // is the guest's own affair.
+        unsafe { Ok(self.opal.xive_set_queue(self.info.guest_vp, priority, page)?) }
     }
 
     fn queue_state(&mut self, _server: u32, priority: u8) -> Result<(u32, u32), HardwareError> {
-        let generation = Out64::new(0);
-        let index = Out64::new(0);
-        let args = [
-            self.info.guest_vp,
-            u64::from(priority),
-            generation.as_ptr() as u64,
-            index.as_ptr() as u64,
-        ];
-        Self::succeeded(self.opal.call(token::XIVE_GET_QUEUE_STATE, &args))?;
-        // OPAL writes a big-endian word at the lower address of each.
-        let word = |cell: &Out64| (u64::from_be(cell.get()) >> 32) as u32;
-        Ok((word(&generation), word(&index)))
+        Ok(self.opal.xive_queue_state(self.info.guest_vp, priority)?)
     }
 
     fn esb_load(&mut self, lisn: u32, offset: u64) -> u64 {

@@ -18,12 +18,10 @@ pub mod code {
     pub const PARTIAL: i64 = -3;
     /// Try again after OPAL_POLL_EVENTS.
     pub const BUSY_EVENT: i64 = -12;
-    /// A page of memory is wanted for XIVE structures.
-    pub const XIVE_PROVISIONING: i64 = -31;
 }
 
 /// Call numbers.
-pub mod token {
+mod token {
     /// (terminal, be64 *length, buffer)
     pub const CONSOLE_WRITE: u64 = 1;
     /// (terminal, be64 *length, buffer)
@@ -52,8 +50,6 @@ pub mod token {
     pub const XIVE_SET_IRQ_CONFIG: u64 = 131;
     /// (vp, priority, page, log2 size, flags)
     pub const XIVE_SET_QUEUE_INFO: u64 = 133;
-    /// (chip, page)
-    pub const XIVE_DONATE_PAGE: u64 = 134;
     /// (order)
     pub const XIVE_ALLOCATE_VP_BLOCK: u64 = 135;
     /// (vp, be64 *flags, be64 *cam, be64 *report, be32 *chip)
@@ -77,8 +73,17 @@ pub struct Opal {
     entry: u64,
 }
 
-/// A value that OPAL writes: big-endian in memory, 8-byte aligned, and possibly less than 8 bytes.
-pub type Out64 = core::cell::Cell<u64>;
+/// What OPAL answered instead of success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpalError(pub i64);
+
+/// Success, or OPAL's code.
+pub type OpalResult = Result<(), OpalError>;
+
+/// Negative codes are errors; others are success or a number.
+const fn judge(result: i64) -> Result<u64, OpalError> {
+    if result < 0 { Err(OpalError(result)) } else { Ok(result as u64) }
+}
 
 impl Opal {
     /// OPAL at the addresses of its tree node.
@@ -94,21 +99,44 @@ impl Opal {
 
     /// One call: `args` beyond those given are 0.
     ///
-    /// The memory that an argument names must be valid for what OPAL does with it; all wrappers in
-    /// this crate and the loader pass the addresses of live locals or statics.
-    pub fn call(&self, token: u64, args: &[u64]) -> i64 {
+    /// # Safety
+    /// Memory that an argument names must be the caller's to give, for as long as OPAL or the
+    /// hardware that it programs uses it.
+    unsafe fn call(&self, token: u64, args: &[u64]) -> i64 {
         let mut words = [0; 9];
         words[0] = token;
         words[1..=args.len()].copy_from_slice(args);
-        // SAFETY: `new`'s caller vouched for the entry and the machine's state; the assembly keeps
-        // the ABI's registers.
+        // SAFETY: `new`'s caller vouched for the entry and the machine's state, this one's for the
+        // arguments; the assembly keeps the ABI's registers.
         unsafe { opal_enter(&words, self.base, self.entry) }
+    }
+
+    /// A call whose arguments are numbers, flags and names of things, never addresses.
+    fn call_plain(&self, token: u64, args: &[u64]) -> OpalResult {
+        // SAFETY: no memory is named.
+        judge(unsafe { self.call(token, args) }).map(|_| ())
+    }
+
+    /// A call that fills `N` values; what OPAL writes is big-endian.
+    fn call_out<const N: usize>(&self, token: u64, args: &[u64]) -> Result<[u64; N], OpalError> {
+        let out = [const { core::cell::Cell::new(0_u64) }; N];
+        let mut words = [0; 8];
+        words[..args.len()].copy_from_slice(args);
+        for (word, cell) in words[args.len()..].iter_mut().zip(&out) {
+            *word = cell.as_ptr() as u64;
+        }
+        // SAFETY: the addresses are those of `out`, whose cells take what OPAL writes: each at most
+        // 8 bytes.
+        judge(unsafe { self.call(token, &words[..args.len() + N]) })?;
+        Ok(out.map(|cell| u64::from_be(cell.get())))
     }
 
     /// Writes to the console; returns how many bytes OPAL took.
     pub fn console_write(&self, bytes: &[u8]) -> usize {
-        let len = Out64::new((bytes.len() as u64).to_be());
-        match self.call(token::CONSOLE_WRITE, &[0, len.as_ptr() as u64, bytes.as_ptr() as u64]) {
+        let len = core::cell::Cell::new((bytes.len() as u64).to_be());
+        let args = [0, len.as_ptr() as u64, bytes.as_ptr() as u64];
+        // SAFETY: OPAL reads the slice and writes the length, during the call.
+        match unsafe { self.call(token::CONSOLE_WRITE, &args) } {
             code::SUCCESS | code::PARTIAL => u64::from_be(len.get()) as usize,
             _ => 0,
         }
@@ -116,9 +144,10 @@ impl Opal {
 
     /// Reads what the console has received; returns how many bytes.
     pub fn console_read(&self, buffer: &mut [u8]) -> usize {
-        let len = Out64::new((buffer.len() as u64).to_be());
-        match self.call(token::CONSOLE_READ, &[0, len.as_ptr() as u64, buffer.as_mut_ptr() as u64])
-        {
+        let len = core::cell::Cell::new((buffer.len() as u64).to_be());
+        let args = [0, len.as_ptr() as u64, buffer.as_mut_ptr() as u64];
+        // SAFETY: OPAL writes the length and at most that much of the slice, during the call.
+        match unsafe { self.call(token::CONSOLE_READ, &args) } {
             code::SUCCESS => (u64::from_be(len.get()) as usize).min(buffer.len()),
             _ => 0,
         }
@@ -143,8 +172,8 @@ impl Opal {
     /// Waits, boundedly, until the console's buffer is on the wire.
     pub fn console_flush(&self) {
         for _ in 0..100_000 {
-            match self.call(token::CONSOLE_FLUSH, &[0]) {
-                code::BUSY | code::PARTIAL => {}
+            match self.call_plain(token::CONSOLE_FLUSH, &[0]) {
+                Err(OpalError(code::BUSY | code::PARTIAL)) => {}
                 _ => break,
             }
         }
@@ -152,8 +181,7 @@ impl Opal {
 
     /// Lets OPAL do its periodic work.
     pub fn poll_events(&self) {
-        let events = Out64::new(0);
-        self.call(token::POLL_EVENTS, &[events.as_ptr() as u64]);
+        let _: Result<[u64; 1], _> = self.call_out(token::POLL_EVENTS, &[]);
     }
 
     /// Powers the machine off. Returns only if OPAL refuses.
@@ -168,10 +196,155 @@ impl Opal {
 
     fn retry(&self, token: u64) {
         for _ in 0..100_000 {
-            match self.call(token, &[0]) {
-                code::BUSY | code::BUSY_EVENT | code::SUCCESS => self.poll_events(),
-                _ => break,
+            match self.call_plain(token, &[0]) {
+                Ok(()) | Err(OpalError(code::BUSY | code::BUSY_EVENT)) => self.poll_events(),
+                Err(_) => break,
             }
         }
+    }
+
+    /// Makes hypervisor interrupts little-endian and the core's tables radix, on all threads.
+    ///
+    /// # Errors
+    /// OPAL's code.
+    pub fn reinit_little_endian_radix(&self) -> OpalResult {
+        const HILE_LE: u64 = 2;
+        const RADIX: u64 = 8;
+        self.call_plain(token::REINIT_CPUS, &[HILE_LE | RADIX])
+    }
+
+    /// The clock: date and time as binary-coded decimals, or OPAL's code while it is busy.
+    ///
+    /// # Errors
+    /// OPAL's code.
+    pub fn clock(&self) -> Result<(u32, u64), OpalError> {
+        let [date, time] = self.call_out(token::RTC_READ, &[])?;
+        Ok(((date >> 32) as u32, time))
+    }
+
+    /// Sets the clock; in the same form.
+    ///
+    /// # Errors
+    /// OPAL's code.
+    pub fn set_clock(&self, date: u32, time: u64) -> OpalResult {
+        self.call_plain(token::RTC_WRITE, &[date.into(), time])
+    }
+
+    /// Tells OPAL of one of its own interrupts; whether it has events to be polled for.
+    pub fn handle_interrupt(&self, number: u32) -> bool {
+        let events = self.call_out(token::HANDLE_INTERRUPT, &[number.into()]);
+        events.is_ok_and(|[events]| events != 0)
+    }
+
+    /// Has OPAL handle a hypervisor maintenance interrupt.
+    ///
+    /// # Errors
+    /// OPAL's code: it is not recovered.
+    pub fn handle_hmi(&self) -> OpalResult {
+        self.call_out::<1>(token::HANDLE_HMI2, &[]).map(|_| ())
+    }
+
+    /// Resets XIVE and gives its native interface to the caller.
+    ///
+    /// # Errors
+    /// OPAL's code, for this and all below.
+    pub fn xive_exploit(&self) -> OpalResult {
+        const EXPLOITATION: u64 = 1;
+        self.call_plain(token::XIVE_RESET, &[EXPLOITATION])
+    }
+
+    /// Allocates and enables 2^`order` virtual processors; returns the first.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn xive_virtual_processors(&self, order: u32) -> Result<u64, OpalError> {
+        const ENABLED: u64 = 1;
+        // SAFETY: no memory is named.
+        let first = judge(unsafe { self.call(token::XIVE_ALLOCATE_VP_BLOCK, &[order.into()]) })?;
+        for vp in first..first + (1 << order) {
+            self.call_plain(token::XIVE_SET_VP_INFO, &[vp, ENABLED, 0])?;
+        }
+        Ok(first)
+    }
+
+    /// A virtual processor's name in a thread context.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn xive_cam(&self, vp: u64) -> Result<u32, OpalError> {
+        let [_, cam, _, _] = self.call_out(token::XIVE_GET_VP_INFO, &[vp])?;
+        Ok(cam as u32)
+    }
+
+    /// Allocates an interrupt source on any chip.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn xive_allocate_irq(&self) -> Result<u32, OpalError> {
+        const ANY_CHIP: u64 = u32::MAX as u64;
+        // SAFETY: no memory is named.
+        let number = judge(unsafe { self.call(token::XIVE_ALLOCATE_IRQ, &[ANY_CHIP]) })?;
+        Ok(number as u32)
+    }
+
+    /// Host real addresses of a source's management page and trigger page.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn xive_irq_pages(&self, number: u32) -> Result<(u64, u64), OpalError> {
+        let [_, eoi, trigger, _, _] = self.call_out(token::XIVE_GET_IRQ_INFO, &[number.into()])?;
+        Ok((eoi, trigger))
+    }
+
+    /// Routes a source to a virtual processor's queue of `priority`, as `event`; priority 0xff masks.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn xive_route(&self, number: u32, vp: u64, priority: u8, event: u32) -> OpalResult {
+        let args = [number.into(), vp, priority.into(), event.into()];
+        self.call_plain(token::XIVE_SET_IRQ_CONFIG, &args)
+    }
+
+    /// Gives a queue its memory, 2^`log2` bytes at `page`, or with `None` takes it away.
+    ///
+    /// # Safety
+    /// From now on the interrupt controller writes there: the memory must be nobody else's.
+    ///
+    /// # Errors
+    /// As above.
+    pub unsafe fn xive_set_queue(
+        &self,
+        vp: u64,
+        priority: u8,
+        page: Option<(u64, u32)>,
+    ) -> OpalResult {
+        const ENABLED: u64 = 1;
+        const ALWAYS_NOTIFY: u64 = 2;
+        let (address, log2, flags) = match page {
+            Some((address, log2)) => (address, log2, ENABLED | ALWAYS_NOTIFY),
+            None => (0, 0, 0),
+        };
+        let args = [vp, priority.into(), address, log2.into(), flags];
+        // SAFETY: the caller vouches for the page.
+        judge(unsafe { self.call(token::XIVE_SET_QUEUE_INFO, &args) }).map(|_| ())
+    }
+
+    /// A queue's generation bit and next index.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn xive_queue_state(&self, vp: u64, priority: u8) -> Result<(u32, u32), OpalError> {
+        let [generation, index] =
+            self.call_out(token::XIVE_GET_QUEUE_STATE, &[vp, priority.into()])?;
+        Ok(((generation >> 32) as u32, (index >> 32) as u32))
+    }
+
+    /// Waits until a source's events under way have reached their queue.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn xive_sync(&self, number: u32) -> OpalResult {
+        const SOURCE: u64 = 1;
+        self.call_plain(token::XIVE_SYNC, &[SOURCE, number.into()])
     }
 }
