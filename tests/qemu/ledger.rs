@@ -140,6 +140,9 @@ fn entries(log: &Path) -> Result<u64> {
 const HYPERVISOR: &[&str] =
     &["HDSI", "HISI", "HDECR", "HV_EMU", "HV_FU", "HVIRT", "SDOOR_HV", "HV_MAINT", "MCHECK"];
 
+/// Same image, same instructions: the report, with the ledger in it, is the same to the last count.
+/// (Not the console: a busy host still shifts an interrupt by an instruction now and then, which
+/// the kernel's microsecond stamps may show.)
 fn counted_runs_repeat() -> Result<()> {
     let image = power_off_image()?;
     let mut reports = Vec::new();
@@ -147,9 +150,8 @@ fn counted_runs_repeat() -> Result<()> {
         let ended =
             Guest::start(&image.path, &["--icount"])?.end_within(Duration::from_secs(240))?;
         ended.expect(0, "the guest powered off")?;
-        reports.push((ended.console, ended.report));
+        reports.push(ended.report);
     }
-    ensure!(reports[0].1 == reports[1].1, "{}\n{}", reports[0].1, reports[1].1);
-    ensure!(reports[0].0 == reports[1].0, "the consoles differ");
+    ensure!(reports[0] == reports[1], "{}\n{}", reports[0], reports[1]);
     Ok(())
 }
