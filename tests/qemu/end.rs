@@ -7,14 +7,21 @@ use anchorite_spec::manifest::{
     PART_TABLES,
 };
 use anchorite_tests::guest::Guest;
-use anchorite_tests::image::{default_image, power_off_image};
+use anchorite_tests::image::{default_image, image, power_off_image};
+use anchorite_tests::monitor::Monitor;
 use anyhow::{Result, ensure};
+use serde_json::json;
 
 pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
     ("end::panic_is_10", panic_is_10),
     ("end::reboot_is_0", reboot_is_0),
     ("end::leaving_the_shell_powers_off", leaving_the_shell_powers_off),
     ("end::timeout_is_124", timeout_is_124),
+    ("end::firmware_assert_is_12", || {
+        firmware_fault_is_12("assert", "asserted at the guest's exit")
+    }),
+    ("end::firmware_exception_is_12", || firmware_fault_is_12("exception", "in the firmware at")),
+    ("end::operator_reset_is_the_guests", operator_reset_is_the_guests),
     ("end::other_ram_is_13", other_ram_is_13),
     ("end::changed_body_is_14", || changed_part_is_14(PART_BODY)),
     ("end::changed_tables_is_14", || changed_part_is_14(PART_TABLES)),
@@ -52,13 +59,37 @@ fn leaving_the_shell_powers_off() -> Result<()> {
 
 fn timeout_is_124() -> Result<()> {
     let start = Instant::now();
-    let mut guest = Guest::start(&default_image()?.path, &["--timeout", "15"])?;
+    let mut guest = Guest::start(&default_image()?.path, &["--timeout", "40"])?;
     // The end of standard input is not the end of the run.
     guest.close_input();
     let ended = guest.end()?;
     ended.expect(124, "timeout")?;
-    ensure!(start.elapsed() > Duration::from_secs(14));
-    ensure!(ended.console.contains("anchorite-shell: ready"), "15 s were not enough to boot");
+    ensure!(start.elapsed() > Duration::from_secs(39));
+    ensure!(ended.console.contains("anchorite-shell: ready"), "40 s were not enough to boot");
+    Ok(())
+}
+
+/// An image that makes its firmware die, as an assert or an exception of its own would.
+fn firmware_fault_is_12(how: &str, words: &str) -> Result<()> {
+    let setting = format!("firmware.debug_fault={how}");
+    let image = image(&format!("debug-fault-{how}"), &["--set", &setting])?;
+    let ended = Guest::start(&image.path, &[])?.end()?;
+    ended.expect(12, words)?;
+    ensure!(ended.console.contains("@end status=firmware-fault code=12"), "no @end line");
+    Ok(())
+}
+
+/// A system reset from outside almost always finds the guest idle, and so the firmware running; it
+/// is the guest's all the same.
+fn operator_reset_is_the_guests() -> Result<()> {
+    let mut guest = Guest::boot(&default_image()?.path, &[])?;
+    // Without this the guest would only kill its idle task and go on.
+    guest.shell("echo 1 > /proc/sys/kernel/panic_on_oops")?;
+    Monitor::connect(guest.qmp())?.execute("inject-nmi", &json!({}))?;
+    let ended = guest.end()?;
+    ended.expect(10, "the guest panicked")?;
+    ensure!(ended.console.contains("guest system reset"), "the firmware did not say so");
+    ensure!(ended.console.contains("Oops: System Reset"), "the guest did not get it");
     Ok(())
 }
 
