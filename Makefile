@@ -49,11 +49,11 @@ check: setup tools firmware default-guests ## lints, house rules, licences, firm
 
 .PHONY: tools
 tools: setup firmware ## build the host program, target/bin/anchorite, and the firmware it needs
-	@ANCHORITE_QUIET=1 scripts/build-tools
+	@scripts/build-tools
 
 .PHONY: firmware
 firmware: setup ## build the firmware that goes into images
-	@ANCHORITE_QUIET=1 scripts/build-firmware
+	@scripts/build-firmware
 
 .PHONY: guests
 guests: setup tools ## fetch every guest that images/guests/lock.toml pins
