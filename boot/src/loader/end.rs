@@ -8,7 +8,7 @@ use anchorite_hv::core::Last;
 use anchorite_hv::core::end::{Text, write_epitaph};
 use anchorite_spec::{End, Epitaph};
 
-use crate::say;
+use crate::{arch, say};
 
 struct Place(Cell<u64>);
 
@@ -35,10 +35,7 @@ pub fn end(how: End, reason: fmt::Arguments) -> ! {
     }
     say::line(format_args!("{}: {reason}", how.name()));
     say::raw(format_args!("@end status={} code={}", how.name(), how.exit_code()));
-    if let Some(opal) = say::opal() {
-        opal.console_flush();
-        opal.power_down();
-    }
+    arch::power_down();
     loop {
         core::hint::spin_loop();
     }

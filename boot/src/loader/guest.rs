@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Guest memory as the guest first sees it: zero, then the parts that the image holds for it.
 use anchorite_hv::mem::{Gpa, GuestMemory};
-use anchorite_platform::powernv::core as cpu;
 use anchorite_spec::End;
 use anchorite_spec::Range;
 use anchorite_spec::manifest::{
@@ -10,17 +9,17 @@ use anchorite_spec::manifest::{
 use ruzstd::decoding::FrameDecoder;
 
 use crate::end::{end, require};
-use crate::{heap, image};
+use crate::{arch, heap, image};
 
 /// What the unpacker is given, if guest RAM has that much left.
 const HEAP: u64 = 64 << 20;
 
-/// Zeroes all guest RAM and unpacks the guest's parts into it.
-pub fn fill(image: u64, manifest: &Manifest) {
+/// Zeroes all guest RAM and unpacks the guest's parts into it; `seed` is for its random pool.
+pub fn fill(image: u64, manifest: &Manifest, seed: Option<[u8; 32]>) {
     for mapping in manifest.mappings().filter(|mapping| mapping.kind == MAP_RAM) {
         // SAFETY: board::check found this to be RAM of which nothing is the firmware's; the builder
         // aligned it to 64 KiB.
-        unsafe { cpu::zero_blocks(mapping.host, mapping.host + mapping.size) };
+        unsafe { arch::zero(mapping.host, mapping.host + mapping.size) };
     }
     // SAFETY: as above; nothing else writes guest RAM before the guest runs.
     let memory = unsafe { GuestMemory::new(manifest.mappings()) };
@@ -31,8 +30,8 @@ pub fn fill(image: u64, manifest: &Manifest) {
         unpack(image, part, &memory);
     }
     // SAFETY: as above; the heap is used no more.
-    unsafe { cpu::zero_blocks(scratch.base, scratch.base + scratch.size) };
-    seed(manifest, &memory);
+    unsafe { arch::zero(scratch.base, scratch.base + scratch.size) };
+    plant_seed(manifest, &memory, seed);
 }
 
 /// The end of the largest stretch of guest RAM behind all parts; nothing if all parts are stored as
@@ -87,23 +86,28 @@ fn unpack(image: u64, part: &Part, memory: &GuestMemory) {
         refuse(part, "is shorter than it says");
     }
     // SAFETY: as above.
-    unsafe { cpu::flush_code(host.0, part.unpacked_size) };
+    unsafe { arch::publish(host.0, part.unpacked_size) };
 }
 
 fn refuse(part: &Part, what: &str) -> ! {
     end(End::ImageRefused, format_args!("part {} {what}", part_name(part.kind)))
 }
 
-/// A fresh seed for the guest's random pool, from the machine's generator or not at all.
-fn seed(manifest: &Manifest, memory: &GuestMemory) {
+/// Puts the seed into the guest's tree. Without one the property goes: a pool that is fed what
+/// everybody knows would be worse than one that waits.
+fn plant_seed(manifest: &Manifest, memory: &GuestMemory, seed: Option<[u8; 32]>) {
+    /// A property's token, length and name come before its value.
+    const PROPERTY_HEAD: u64 = 12;
+    const NOP: [u8; 4] = 4_u32.to_be_bytes();
     if manifest.guest_seed_offset == 0 {
         return;
     }
-    let words = [(); 4].map(|()| cpu::darn());
-    let at = Gpa(manifest.guest_tree + manifest.guest_seed_offset);
-    if let ([Some(a), Some(b), Some(c), Some(d)], Ok(view)) = (words, memory.view(at, 32)) {
-        for (n, word) in [a, b, c, d].into_iter().enumerate() {
-            view.write(8 * n, &word.to_be_bytes());
-        }
+    let at = manifest.guest_tree + manifest.guest_seed_offset;
+    let Ok(property) = memory.view(Gpa(at - PROPERTY_HEAD), PROPERTY_HEAD as usize + 32) else {
+        return;
+    };
+    match seed {
+        Some(seed) => property.write(PROPERTY_HEAD as usize, &seed),
+        None => (0..property.len()).step_by(4).for_each(|word| property.write(word, &NOP)),
     }
 }

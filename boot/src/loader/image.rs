@@ -5,22 +5,18 @@ use core::mem::offset_of;
 use anchorite_spec::End;
 use anchorite_spec::Range;
 use anchorite_spec::manifest::{
-    ARCH_POWER9, BOOT_OPAL_PAYLOAD, CODEC_NONE, MAGIC, Manifest, PART_LOADER, Part, SPACE_HOST,
-    VERSION, part_name,
+    CODEC_NONE, MAGIC, Manifest, PART_LOADER, Part, SPACE_HOST, VERSION, part_name,
 };
 use sha2::{Digest, Sha256};
 use zerocopy::IntoBytes;
 
+use crate::arch;
 use crate::end::{self, end};
 
-/// Memory that an epitaph may be written to before the manifest is trusted: above the vectors,
-/// below the load window.
-const EPITAPH_WINDOW: Range = Range::new(0x2000, 0x2000_0000 - 0x2000);
-
-/// Checks the manifest and every part, and ends the boot at the first that is not as built.
-pub fn verify(image: u64, manifest: &Manifest) {
+/// Checks the manifest, and ends the boot if it is not as built.
+pub fn verify_manifest(manifest: &Manifest) {
     let epitaph = Range::new(manifest.epitaph, size_of::<anchorite_spec::Epitaph>() as u64);
-    if EPITAPH_WINDOW.contains(epitaph) && manifest.epitaph.is_multiple_of(8) {
+    if arch::EPITAPH_WINDOW.contains(epitaph) && manifest.epitaph.is_multiple_of(8) {
         end::epitaph_at(manifest.epitaph);
     }
     if manifest.magic != MAGIC || manifest.version != VERSION {
@@ -33,9 +29,14 @@ pub fn verify(image: u64, manifest: &Manifest) {
     if manifest.image_size > manifest.load_window.size {
         refuse(format_args!("the image does not fit its load window"));
     }
-    if manifest.arch != ARCH_POWER9 || manifest.boot != BOOT_OPAL_PAYLOAD {
+    if (manifest.arch, manifest.boot) != arch::KIND {
         refuse(format_args!("the image is for another kind of board"));
     }
+}
+
+/// Checks every part and what lies between them, and ends the boot at the first that is not as
+/// built.
+pub fn verify_parts(image: u64, manifest: &Manifest) {
     if frame_digest(image, manifest) != manifest.frame_digest {
         refuse(format_args!(
             "headers or padding were changed after the build; flash the image again"
@@ -77,7 +78,7 @@ fn manifest_digest(manifest: &Manifest) -> [u8; 32] {
 fn frame_digest(image: u64, manifest: &Manifest) -> [u8; 32] {
     let mut hash = Sha256::new();
     for gap in manifest.frame() {
-        // SAFETY: as in `bytes`; `verify` found the manifest right and the size inside the window.
+        // SAFETY: as in `bytes`; `verify_manifest` found the manifest right and the size inside the window.
         hash.update(unsafe {
             core::slice::from_raw_parts((image + gap.base) as *const u8, gap.size as usize)
         });
@@ -87,7 +88,7 @@ fn frame_digest(image: u64, manifest: &Manifest) -> [u8; 32] {
 
 /// A part's bytes in the image.
 pub fn bytes(image: u64, part: &Part) -> &'static [u8] {
-    // SAFETY: `verify` found the part inside the image, and the image inside its load window, before
+    // SAFETY: `verify_parts` found the part inside the image, and the image inside its load window, before
     // it or anyone later asks for the bytes; the window is memory that nobody writes.
     unsafe { core::slice::from_raw_parts((image + part.offset) as *const u8, part.size as usize) }
 }

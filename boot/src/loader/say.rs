@@ -1,35 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The loader's lines on the console.
-use core::cell::Cell;
 use core::fmt::{self, Write};
 
-use anchorite_hv::power9::report::TAG;
-use anchorite_platform::powernv::Opal;
+use anchorite_hv::core::report::TAG;
+use anchorite_spec::Manifest;
 
-struct Console(Cell<Option<Opal>>);
+use crate::arch;
 
-// SAFETY: the loader runs on one thread.
-unsafe impl Sync for Console {}
-
-static CONSOLE: Console = Console(Cell::new(None));
-
-struct Writer(Opal);
+struct Writer;
 
 impl fmt::Write for Writer {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.console_print(text.as_bytes());
+        arch::console_print(text.as_bytes());
         Ok(())
     }
-}
-
-/// From now on lines go to OPAL's console.
-pub fn start(opal: Opal) {
-    CONSOLE.0.set(Some(opal));
-}
-
-/// OPAL, once [`start`] was called.
-pub fn opal() -> Option<Opal> {
-    CONSOLE.0.get()
 }
 
 /// Writes one tagged line.
@@ -39,8 +23,14 @@ pub fn line(text: fmt::Arguments) {
 
 /// Writes one line without a tag.
 pub fn raw(text: fmt::Arguments) {
-    if let Some(opal) = opal() {
-        let _ = write!(Writer(opal), "{text}\r\n");
+    let _ = write!(Writer, "{text}\r\n");
+}
+
+/// Says what the guest can reach.
+pub fn mappings(manifest: &Manifest) {
+    for mapping in manifest.mappings() {
+        let (name, guest) = (mapping.name.as_str(), mapping.guest);
+        say!("map {name} guest {guest:#x} size {:#x} host {:#x}", mapping.size, mapping.host);
     }
 }
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The one partition: what the firmware knows about its guest between exits.
 use anchorite_spec::ledger::Ledger;
-use anchorite_spec::{ExitReason, Manifest, Range};
+use anchorite_spec::{ExitReason, Manifest};
 
 use super::interrupts::Interrupts;
 use crate::core::ConsoleTail;
 use crate::core::end::Text;
+use crate::core::report::Reach;
 use crate::mem::{Gpa, GuestMemory};
 
 /// A vCPU's state that no register holds.
@@ -21,18 +22,6 @@ pub struct Vcpu {
     pub slb_shadow: Option<Gpa>,
     /// The exit being served.
     pub reason: Option<ExitReason>,
-}
-
-/// Reports about one exit reason that are printed before they are only counted.
-pub const REPORTS: u32 = 8;
-
-/// What a guest can reach, for reports.
-#[derive(Clone, Copy)]
-pub struct Reach {
-    /// Guest real range.
-    pub range: Range,
-    /// Its name in the board config.
-    pub name: anchorite_spec::manifest::Name,
 }
 
 /// The partition.
@@ -54,7 +43,7 @@ pub struct Partition<M> {
     /// Reports so far, by the exit's reason.
     pub reports: [u32; anchorite_spec::ledger::SLOTS],
     /// What the guest can reach.
-    pub reach: [Option<Reach>; anchorite_spec::manifest::MAPPINGS],
+    pub reach: Reach,
 }
 
 impl<M> Partition<M> {
@@ -66,11 +55,6 @@ impl<M> Partition<M> {
         ledger: &'static mut Ledger,
         manifest: &Manifest,
     ) -> Self {
-        let mut reach = [None; anchorite_spec::manifest::MAPPINGS];
-        for (slot, mapping) in reach.iter_mut().zip(manifest.mappings()) {
-            let range = Range::new(mapping.guest, mapping.size);
-            *slot = Some(Reach { range, name: mapping.name });
-        }
         ledger.cpus = manifest.vcpus;
         ledger.timebase_hz = manifest.timebase_hz;
         Self {
@@ -82,7 +66,7 @@ impl<M> Partition<M> {
             tail: ConsoleTail::new(),
             last_words: Text::new(),
             reports: [0; anchorite_spec::ledger::SLOTS],
-            reach,
+            reach: Reach::new(manifest),
         }
     }
 

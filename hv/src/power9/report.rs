@@ -2,26 +2,12 @@
 //! One line on the console for each of a guest's first mistakes: what, where, and what it got.
 use core::fmt::Write;
 
-use anchorite_spec::Range;
-
 use super::board::Power9;
 use super::context::GuestContext;
-use super::partition::{Partition, REPORTS};
+use super::partition::Partition;
 use crate::core::end::Text;
-
-/// How every line of the firmware begins.
-pub const TAG: &str = "anchorite: ";
-
-/// Writes one tagged line; what the console refuses is dropped, a report must not wait.
-pub fn line<M: Power9>(machine: &mut M, text: &dyn core::fmt::Display) {
-    let mut line = Text::new();
-    let _ = write!(line, "{TAG}{text}\r\n");
-    for chunk in line.as_bytes().chunks(16) {
-        if !machine.console_write(chunk) {
-            return;
-        }
-    }
-}
+pub use crate::core::report::line;
+use crate::core::report::REPORTS;
 
 /// Counts a report about the exit being served; false once there were enough.
 fn due<M>(p: &mut Partition<M>) -> bool {
@@ -44,9 +30,7 @@ pub fn guest_fault<M: Power9>(
     let mut text = Text::new();
     let _ = write!(text, "guest {what}");
     if let Some(address) = address {
-        let place = Range::new(address, 1);
-        let name = p.reach.iter().flatten().find(|reach| reach.range.contains(place));
-        let name = name.as_ref().map_or("nothing mapped there", |reach| reach.name.as_str());
+        let name = p.reach.name_at(address);
         let _ = write!(text, " at guest real {address:#x} ({name})");
     }
     let _ = write!(text, ", pc {:#x}, msr {:#x}: {answer}", ctx.nip, ctx.msr);

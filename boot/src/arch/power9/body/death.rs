@@ -7,13 +7,13 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use anchorite_hv::core::Last;
 use anchorite_hv::core::end::{Text, write_epitaph};
 use anchorite_hv::power9::context::{FaultFrame, GuestContext, HSRR_FLAG};
+use anchorite_hv::power9::Power9;
 use anchorite_hv::power9::regs::vector;
-use anchorite_hv::power9::report::TAG;
-use anchorite_hv::power9::{Partition, Power9};
-use anchorite_platform::powernv::PowerNv;
 use anchorite_spec::{End, ExitReason};
 
-use super::state::{CONTEXT, EPITAPH, PARTITION, noted_end};
+use super::state::{CONTEXT, PARTITION, noted_end};
+use crate::close;
+use crate::own::EPITAPH;
 
 static DYING: AtomicBool = AtomicBool::new(false);
 
@@ -98,7 +98,11 @@ fn die(how: End, last: &Last, text: &[u8]) -> ! {
         write_epitaph(unsafe { &mut *EPITAPH.get() }, how, last, text);
         // SAFETY: as in `end`; a half-changed partition still names OPAL.
         if let Some(partition) = unsafe { (*PARTITION.get()).as_mut() } {
-            close(partition, how, last, text);
+            partition.machine.drain_console();
+            let opal = partition.machine.opal;
+            let write = |line: &[u8]| opal.console_print(line);
+            close::lines(&write, partition.ledger, how, last, text);
+            opal.console_flush();
         }
     }
     // SAFETY: as above; reached at once when the epitaph or the closing lines themselves faulted.
@@ -113,36 +117,4 @@ fn die(how: End, last: &Last, text: &[u8]) -> ! {
     loop {
         core::hint::spin_loop();
     }
-}
-
-/// The closing lines for people: why, the exits by reason, the end.
-fn close(partition: &mut Partition<PowerNv>, how: End, last: &Last, text: &[u8]) {
-    partition.machine.drain_console();
-    let opal = partition.machine.opal;
-    let print = |line: &dyn core::fmt::Display| {
-        let mut out = Text::new();
-        let _ = write!(out, "{line}\r\n");
-        opal.console_print(out.as_bytes());
-    };
-    print(&"");
-    if !text.is_empty() {
-        let text = core::str::from_utf8(text).unwrap_or("(text is not UTF-8)");
-        print(&format_args!("{TAG}{}: {text}", how.name()));
-    }
-    if how.exit_code() != 0 {
-        print(&format_args!(
-            "{TAG}pc {:#x} msr {:#x} lr {:#x} vector {:#x} address {:#x} cause {:#x}",
-            last.pc, last.msr, last.link, last.vector, last.fault_address, last.fault_cause
-        ));
-    }
-    for (cpu, row) in partition.ledger.row.iter().enumerate() {
-        for reason in ExitReason::ALL {
-            let count = row.count[reason.slot()];
-            if count != 0 {
-                print(&format_args!("@exit reason={} cpu={cpu} count={count}", reason.name()));
-            }
-        }
-    }
-    print(&format_args!("@end status={} code={}", how.name(), how.exit_code()));
-    opal.console_flush();
 }

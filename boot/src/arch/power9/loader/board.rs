@@ -4,19 +4,15 @@
 use anchorite_hv::core::DateTime;
 use anchorite_platform::powernv::boot_info::{BootInfo, OPAL_INTERRUPTS};
 use anchorite_platform::powernv::core::{mfspr, spr};
-use anchorite_spec::manifest::{MAP_RAM, Manifest};
-use anchorite_spec::{End, Range};
+use anchorite_spec::Manifest;
 use fdt::Fdt;
 use fdt::node::FdtNode;
 
-use crate::end::end;
-
-const MEMORY_NODES: usize = 32;
+use crate::tree::{self, Memory, cell, is_compatible, mismatch, reg, text};
 
 /// What the machine's tree says.
 pub struct Facts {
-    memory: [Range; MEMORY_NODES],
-    memory_nodes: usize,
+    memory: Memory,
     cores: u32,
     timebase_hz: u64,
     heartbeat_ms: u64,
@@ -30,36 +26,12 @@ pub struct Facts {
     pub opal_interrupts: usize,
 }
 
-/// The tree at `address`.
-///
-/// # Safety
-/// A flattened tree must stand there, unchanged for as long as the result lives.
-pub unsafe fn read_tree(address: *const u8) -> Fdt<'static> {
-    // SAFETY: the caller vouches for the address; the header is checked by the crate.
-    match unsafe { Fdt::from_ptr(address) } {
-        Ok(tree) => tree,
-        Err(error) => mismatch(format_args!("the machine's device tree is unusable: {error:?}")),
-    }
-}
-
-fn mismatch(reason: core::fmt::Arguments) -> ! {
-    end(End::BoardMismatch, reason)
-}
-
 /// Compares the machine with what `manifest` relies on; does not return if they differ.
 pub fn check(tree: Fdt<'static>, manifest: &Manifest) -> Facts {
     let facts = collect(&tree);
     check_processor(&facts, manifest);
-    for range in manifest.ram() {
-        if !facts.has_memory(range) {
-            mismatch(format_args!(
-                "the image needs RAM {:#x}+{:#x}, the machine does not have all of it; give it \
-                 more or change [[ram]] in the board config",
-                range.base, range.size
-            ));
-        }
-    }
-    check_reserved(&tree, manifest);
+    facts.memory.require(manifest);
+    tree::check_reserved(&tree, manifest);
     if facts.tima_os != manifest.xive_tima_host {
         mismatch(format_args!(
             "the interrupt controller's OS page is at {:#x}, guest.xive.tima_host says {:#x}",
@@ -91,52 +63,10 @@ fn check_processor(facts: &Facts, manifest: &Manifest) {
     }
 }
 
-/// Nothing that the earlier firmware reserved may be the image's or the guest's.
-fn check_reserved(tree: &Fdt, manifest: &Manifest) {
-    let image = Range::new(manifest.load_window.base, manifest.image_size);
-    let own = [
-        ("firmware.memory", manifest.firmware),
-        ("the image", image),
-        ("vectors", manifest.vectors),
-    ];
-    let guest = manifest.mappings().filter(|mapping| mapping.kind == MAP_RAM);
-    let guest =
-        guest.map(|mapping| (mapping.name.as_str(), Range::new(mapping.host, mapping.size)));
-    for (name, range) in own.into_iter().chain(guest) {
-        for reserved in tree.memory_reservations() {
-            let reserved = Range::new(reserved.address() as u64, reserved.size() as u64);
-            if reserved.overlaps(range) {
-                mismatch(format_args!(
-                    "{name} {:#x}+{:#x} meets memory that the machine's firmware keeps, {:#x}+{:#x}",
-                    range.base, range.size, reserved.base, reserved.size
-                ));
-            }
-        }
-    }
-}
-
-impl Facts {
-    fn has_memory(&self, wanted: Range) -> bool {
-        let mut at = wanted.base;
-        let Some(end) = wanted.end() else { return false };
-        while at < end {
-            let node = self.memory[..self.memory_nodes]
-                .iter()
-                .find(|node| node.contains(Range::new(at, 1)));
-            match node.and_then(|node| node.end()) {
-                Some(next) => at = next,
-                None => return false,
-            }
-        }
-        true
-    }
-}
-
 /// One pass over all nodes.
 fn collect(tree: &Fdt<'static>) -> Facts {
     let mut facts = Facts {
-        memory: [Range::default(); MEMORY_NODES],
-        memory_nodes: 0,
+        memory: Memory::default(),
         cores: 0,
         timebase_hz: 0,
         heartbeat_ms: 0,
@@ -149,7 +79,7 @@ fn collect(tree: &Fdt<'static>) -> Facts {
     let mut features = false;
     for node in tree.all_nodes() {
         match text(&node, "device_type") {
-            Some("memory") => facts.add_memory(&node),
+            Some("memory") => facts.memory.add(&node),
             Some("cpu") => {
                 facts.cores += 1;
                 facts.timebase_hz = u64::from(cell(&node, "timebase-frequency").unwrap_or(0));
@@ -173,14 +103,6 @@ fn collect(tree: &Fdt<'static>) -> Facts {
 }
 
 impl Facts {
-    fn add_memory(&mut self, node: &FdtNode) {
-        let range = reg(node, 0);
-        if self.memory_nodes < MEMORY_NODES && !range.is_empty() {
-            self.memory[self.memory_nodes] = range;
-            self.memory_nodes += 1;
-        }
-    }
-
     fn add_opal_interrupts(&mut self, node: &FdtNode) {
         let Some(list) = node.property("opal-interrupts") else { return };
         for word in list.value.chunks_exact(4).take(OPAL_INTERRUPTS) {
@@ -215,29 +137,6 @@ impl Facts {
             }
         }
     }
-}
-
-fn text<'a>(node: &FdtNode<'_, 'a>, name: &str) -> Option<&'a str> {
-    node.property(name)?.as_str()
-}
-
-fn cell(node: &FdtNode, name: &str) -> Option<u32> {
-    node.property(name)?.value.get(..4)?.try_into().ok().map(u32::from_be_bytes)
-}
-
-fn is_compatible(node: &FdtNode, name: &str) -> bool {
-    let list = node.property("compatible").map_or(&[][..], |property| property.value);
-    list.split(|byte| *byte == 0).any(|entry| entry == name.as_bytes())
-}
-
-/// The n-th pair of a `reg` with two cells each, or the empty range.
-fn reg(node: &FdtNode, n: usize) -> Range {
-    let list = node.property("reg").map_or(&[][..], |property| property.value);
-    let word = |at: usize| {
-        let bytes = list.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
-        bytes.map_or(0, u64::from_be_bytes)
-    };
-    Range::new(word(16 * n), word(16 * n + 8))
 }
 
 /// Puts into `info` what the resident firmware needs of the machine.

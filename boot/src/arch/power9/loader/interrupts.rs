@@ -9,7 +9,7 @@ use anchorite_spec::Range;
 use anchorite_spec::manifest::{MAP_BOOT_LEAF, Manifest};
 use anchorite_tables::radix::fill_boot_leaf;
 
-use crate::board::Facts;
+use super::board::Facts;
 use crate::end::end;
 
 /// The priority of the thread's own queue.

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! POWER9 over OPAL: the order of the boot's steps, and what only this machine needs: XIVE set up
+//! by OPAL, the boot-time leaves filled, the clock read.
+mod board;
+mod interrupts;
+
+use core::arch::global_asm;
+use core::cell::Cell;
+
+use anchorite_platform::powernv::opal::{OpalError, code};
+use anchorite_platform::powernv::{BootInfo, Opal, core as cpu};
+use anchorite_spec::Range;
+use anchorite_spec::manifest::{
+    ARCH_POWER9, BOOT_OPAL_PAYLOAD, IMAGE_OFFSET, Manifest, PART_BODY,
+};
+
+use crate::say::say;
+use crate::{end, guest, image, say, tree};
+
+global_asm!(include_str!("start.S"), options(raw));
+
+/// [`Manifest::arch`] and [`Manifest::boot`] of images that this loader starts.
+pub const KIND: (u32, u32) = (ARCH_POWER9, BOOT_OPAL_PAYLOAD);
+/// Memory that an epitaph may be written to before the manifest is trusted: above the vectors,
+/// below the load window.
+pub const EPITAPH_WINDOW: Range = Range::new(0x2000, 0x2000_0000 - 0x2000);
+
+/// Entered by `start.S`. Never returns.
+#[unsafe(no_mangle)]
+extern "C" fn loader_main(tree: *const u8, opal_base: u64, opal_entry: u64, own: u64) -> ! {
+    // SAFETY: skiboot handed these over; HRMOR is 0 under OPAL and the machine is in real mode.
+    let opal = unsafe { Opal::new(opal_base, opal_entry) };
+    OPAL.0.set(Some(opal));
+    // SAFETY: the builder put the distance to the image's start into the loader's header.
+    let image = own - unsafe { *((own + 0x20) as *const u64) };
+    // SAFETY: skiboot loaded the whole image there.
+    let manifest = unsafe { &*((image + IMAGE_OFFSET) as *const Manifest) };
+    image::verify_manifest(manifest);
+    image::verify_parts(image, manifest);
+    say!("board {}, image {}", manifest.board.as_str(), image::short_id(manifest));
+    // SAFETY: skiboot hands over a flattened tree.
+    let facts = board::check(unsafe { tree::read(tree) }, manifest);
+    let radix = opal.reinit_little_endian_radix();
+    end::require(radix.is_ok(), "OPAL cannot switch to little-endian and radix");
+
+    let manifest = image::place(image, manifest);
+    guest::fill(image, manifest, seed());
+    let info = findings(manifest);
+    info.opal_base = opal_base;
+    info.opal_entry = opal_entry;
+    info.image = image;
+    info.manifest = manifest.manifest_copy.base;
+    board::hand_over(&facts, info);
+    interrupts::set_up(&opal, manifest, &facts, info);
+    read_clock(&opal, info);
+    say::mappings(manifest);
+    // SAFETY: the body stands where the manifest says, and takes exactly this argument.
+    unsafe {
+        let body = manifest.part(PART_BODY).map_or(0, |part| part.size);
+        cpu::flush_code(manifest.firmware.base, body);
+        let enter: extern "C" fn(&BootInfo) -> ! = core::mem::transmute(manifest.body_entry);
+        enter(info)
+    }
+}
+
+/// The findings, at the bottom of the memory whose top is the loader's stack. The resident firmware
+/// keeps them there.
+fn findings(manifest: &Manifest) -> &'static mut BootInfo {
+    let at = manifest.boot_stack.base;
+    // SAFETY: the builder reserved the memory; the stack is far above, and all-zero is a valid value.
+    unsafe {
+        core::ptr::write_bytes(at as *mut u8, 0, size_of::<BootInfo>());
+        &mut *(at as *mut BootInfo)
+    }
+}
+
+/// Reads the clock once: each later reading would wait a tenth of a second on a slow bus.
+fn read_clock(opal: &Opal, info: &mut BootInfo) {
+    for _ in 0..1_000_000 {
+        match opal.clock() {
+            Ok((date, time)) => {
+                if let Some(seconds) = board::clock_seconds(date, time) {
+                    info.clock_valid = 1;
+                    info.clock_seconds = seconds;
+                    info.clock_ticks = cpu::timebase();
+                }
+                return;
+            }
+            Err(OpalError(code::BUSY | code::BUSY_EVENT)) => opal.poll_events(),
+            Err(_) => return,
+        }
+    }
+}
+
+struct Console(Cell<Option<Opal>>);
+
+// SAFETY: the loader runs on one thread.
+unsafe impl Sync for Console {}
+
+static OPAL: Console = Console(Cell::new(None));
+
+/// Writes to the console, if there is one yet.
+pub fn console_print(text: &[u8]) {
+    if let Some(opal) = OPAL.0.get() {
+        opal.console_print(text);
+    }
+}
+
+/// Switches the machine off; returns if that cannot be asked for.
+pub fn power_down() {
+    if let Some(opal) = OPAL.0.get() {
+        opal.console_flush();
+        opal.power_down();
+    }
+}
+
+/// Zeroes memory; both addresses are multiples of 64 KiB.
+///
+/// # Safety
+/// The range must be memory that nothing else uses.
+pub unsafe fn zero(start: u64, end: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { cpu::zero_blocks(start, end) };
+}
+
+/// Makes code that was just written executable.
+///
+/// # Safety
+/// The range must be mapped memory.
+pub unsafe fn publish(start: u64, len: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { cpu::flush_code(start, len) };
+}
+
+/// A fresh seed for the guest's random pool, from the core's generator.
+fn seed() -> Option<[u8; 32]> {
+    let mut seed = [0; 32];
+    for word in seed.chunks_exact_mut(8) {
+        word.copy_from_slice(&cpu::darn()?.to_be_bytes());
+    }
+    Some(seed)
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The closing lines for people: why, the exits by reason, the end.
+use core::fmt::Write;
+
+use anchorite_hv::core::Last;
+use anchorite_hv::core::end::Text;
+use anchorite_hv::core::report::TAG;
+use anchorite_spec::{End, ExitReason, Ledger};
+
+/// Writes the closing lines with `write`, which takes whole lines and may drop them.
+pub fn lines(write: &dyn Fn(&[u8]), ledger: &Ledger, how: End, last: &Last, text: &[u8]) {
+    let print = |line: &dyn core::fmt::Display| {
+        let mut out = Text::new();
+        let _ = write!(out, "{line}\r\n");
+        write(out.as_bytes());
+    };
+    print(&"");
+    if !text.is_empty() {
+        let text = core::str::from_utf8(text).unwrap_or("(text is not UTF-8)");
+        print(&format_args!("{TAG}{}: {text}", how.name()));
+    }
+    if how.exit_code() != 0 {
+        print(&format_args!(
+            "{TAG}pc {:#x} msr {:#x} lr {:#x} vector {:#x} address {:#x} cause {:#x}",
+            last.pc, last.msr, last.link, last.vector, last.fault_address, last.fault_cause
+        ));
+    }
+    for (cpu, row) in ledger.row.iter().enumerate() {
+        for reason in ExitReason::ALL {
+            let count = row.count[reason.slot()];
+            if count != 0 {
+                print(&format_args!("@exit reason={} cpu={cpu} count={count}", reason.name()));
+            }
+        }
+    }
+    print(&format_args!("@end status={} code={}", how.name(), how.exit_code()));
+}

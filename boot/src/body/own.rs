@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The firmware's memory: kinds of statics, and the two that outsiders read.
+use core::cell::UnsafeCell;
+
+use anchorite_spec::{Epitaph, Ledger};
+
+/// A static whose users argue at each use why no other uses it then.
+#[repr(transparent)]
+pub struct Own<T>(UnsafeCell<T>);
+
+// SAFETY: the value is reached only through the raw pointer of `get`; whoever dereferences it vouches
+// that nothing else does at the time.
+unsafe impl<T> Sync for Own<T> {}
+
+impl<T> Own<T> {
+    /// A static's first value.
+    pub const fn new(value: T) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
+    /// Where the value is. Who dereferences it argues why no one else does.
+    pub const fn get(&self) -> *mut T {
+        self.0.get()
+    }
+}
+
+/// A stack, growing down.
+#[repr(C, align(128))]
+pub struct Stack<const N: usize>(UnsafeCell<[u8; N]>);
+
+// SAFETY: only the stack pointer refers into it.
+unsafe impl<const N: usize> Sync for Stack<N> {}
+
+impl<const N: usize> Stack<N> {
+    /// A stack that nothing was pushed on.
+    pub const fn new() -> Self {
+        Self(UnsafeCell::new([0; N]))
+    }
+
+    /// The first stack pointer: room for one frame header below the end, which holds zero.
+    pub fn top(&self) -> u64 {
+        self.0.get() as u64 + N as u64 - 64
+    }
+}
+
+/// A page of its own.
+#[repr(C, align(4096))]
+pub struct Page(pub [u8; 4096]);
+
+/// The exit ledger; outside readers find it by the manifest.
+#[unsafe(no_mangle)]
+pub static LEDGER: Own<Ledger> = Own::new(Ledger::EMPTY);
+/// The epitaph; likewise.
+#[unsafe(no_mangle)]
+pub static EPITAPH: Own<Epitaph> = Own::new(Epitaph::EMPTY);
