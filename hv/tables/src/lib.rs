@@ -7,4 +7,7 @@
 #![no_std]
 
 pub mod radix;
+pub mod stage1;
+pub mod stage2;
 pub mod walk;
+pub mod walk2;
