@@ -10,8 +10,9 @@ OUT ?= target/images/$(BOARD)/anchorite.elf
 anchorite := target/bin/anchorite
 config = board-configs/$(BOARD).toml
 
-# The recipes of the boards' default guest. All of them: make guests.
-default_guests := debian-6.12-ppc64el shell-ppc64el
+# The recipes of the board's default guest. All of them: make guests.
+guest_arch := $(if $(findstring arm64,$(BOARD)),arm64,ppc64el)
+default_guests := debian-6.12-$(guest_arch) shell-$(guest_arch)
 
 # A value as one shell word.
 quote = '$(subst ','\'',$(1))'
