@@ -4,3 +4,5 @@
 
 #[cfg(target_arch = "powerpc64")]
 pub mod powernv;
+#[cfg(target_arch = "aarch64")]
+pub mod qemu_virt;

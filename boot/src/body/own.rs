@@ -43,10 +43,6 @@ impl<const N: usize> Stack<N> {
     }
 }
 
-/// A page of its own.
-#[repr(C, align(4096))]
-pub struct Page(pub [u8; 4096]);
-
 /// The exit ledger; outside readers find it by the manifest.
 #[unsafe(no_mangle)]
 pub static LEDGER: Own<Ledger> = Own::new(Ledger::EMPTY);

@@ -110,4 +110,8 @@ fn plant_seed(manifest: &Manifest, memory: &GuestMemory, seed: Option<[u8; 32]>)
         Some(seed) => property.write(PROPERTY_HEAD as usize, &seed),
         None => (0..property.len()).step_by(4).for_each(|word| property.write(word, &NOP)),
     }
+    if let Ok(host) = memory.translate(Gpa(at), 32) {
+        // SAFETY: guest RAM, as `translate` found.
+        unsafe { arch::publish(host.0, 32) };
+    }
 }

@@ -100,11 +100,6 @@ pub fn text<'a>(node: &FdtNode<'_, 'a>, name: &str) -> Option<&'a str> {
     node.property(name)?.as_str()
 }
 
-/// A property's first cell.
-pub fn cell(node: &FdtNode, name: &str) -> Option<u32> {
-    node.property(name)?.value.get(..4)?.try_into().ok().map(u32::from_be_bytes)
-}
-
 /// Whether the node says that it is compatible with `name`.
 pub fn is_compatible(node: &FdtNode, name: &str) -> bool {
     let list = node.property("compatible").map_or(&[][..], |property| property.value);

@@ -2,11 +2,16 @@
 //! The one fixed place from which a running machine's memory can be read without its image.
 //!
 //! On POWER9 it stands at real address [`POWER9_ADDRESS`], in the gap below the first exception
-//! vector. It leads to the manifest, the ledger and the epitaph.
+//! vector; on arm64 machines whose RAM begins at 1 GiB at [`ARM64_ADDRESS`]. It leads to the manifest, the ledger and the epitaph.
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Where the anchor stands on POWER9: below the system reset vector at 0x100.
 pub const POWER9_ADDRESS: u64 = 0x40;
+/// Where the anchor stands on arm64 machines with RAM from 1 GiB on: in the last 64 KiB below the
+/// first address at which kernels are loaded.
+pub const ARM64_ADDRESS: u64 = 0x401F_0000;
+/// Every place where there may be an anchor.
+pub const ADDRESSES: [u64; 2] = [POWER9_ADDRESS, ARM64_ADDRESS];
 /// First bytes of an [`Anchor`].
 pub const MAGIC: [u8; 8] = *b"ANCHOR\0\x01";
 

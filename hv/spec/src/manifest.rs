@@ -59,6 +59,9 @@ pub const DEBUG_FAULT_ASSERT: u32 = 1;
 /// [`Manifest::debug_fault`]: the firmware takes an exception at the guest's first exit.
 pub const DEBUG_FAULT_EXCEPTION: u32 = 2;
 
+/// [`Manifest::boot`]: entered at EL2 where it was loaded, MMU off, x0 = the machine's tree or 0.
+pub const BOOT_ARM64_IMAGE: u32 = 2;
+
 /// [`Part::kind`]: the position-independent loader; runs once, then its memory is wiped.
 pub const PART_LOADER: u32 = 1;
 /// [`Part::kind`]: the resident firmware, linked for its destination.
@@ -168,6 +171,35 @@ pub struct Mapping {
 /// What the loader needs to unpack a [`CODEC_ZSTD`] part in: one stretch of guest RAM behind all parts.
 pub const UNPACK_BYTES: u64 = 32 << 20;
 
+/// What only arm64 images state; all zero elsewhere.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Arm64 {
+    /// VTCR_EL2, with the smallest PS that does.
+    pub vtcr: u64,
+    /// Bits of guest addresses.
+    pub ipa_bits: u32,
+    /// The level at which a stage 2 walk starts.
+    pub start_level: u32,
+    /// Tables side by side at the root.
+    pub root_tables: u32,
+    /// The least ID_AA64MMFR0_EL1.PARange that the tables work on.
+    pub pa_range: u32,
+    /// Host physical address of the interrupt distributor.
+    pub distributor: u64,
+    /// Host physical address of the first CPU's redistributor frames.
+    pub redistributor: u64,
+    /// The redistributors' frames as the guest sees them.
+    pub redistributor_guest: u64,
+    /// Host physical address of the PL011 on which the firmware writes until the guest is entered,
+    /// on faults and at the end.
+    pub uart: u64,
+    /// Where the machine's tree is if no register says so.
+    pub machine_tree: u64,
+    /// Bytes of the body, from its first, that are executed and never written.
+    pub code_bytes: u64,
+}
+
 /// Room for parts.
 pub const PARTS: usize = 8;
 /// Room for mappings.
@@ -211,7 +243,8 @@ pub struct Manifest {
     pub guest_little_endian: u32,
     /// One of the `DEBUG_FAULT_*` numbers: how the firmware dies on purpose.
     pub debug_fault: u32,
-    /// The processor version register must equal `pvr` in the bits of `pvr_mask`.
+    /// The processor version register (POWER9 PVR, arm64 MIDR_EL1) must equal `pvr` in the bits of
+    /// `pvr_mask`.
     pub pvr: u64,
     /// See `pvr`.
     pub pvr_mask: u64,
@@ -223,7 +256,7 @@ pub struct Manifest {
     pub load_window: Range,
     /// All memory that the firmware keeps, apart from the load window and the vectors.
     pub firmware: Range,
-    /// The architecture's exception vectors, real 0 upwards.
+    /// POWER9: the exception vectors, real 0 upwards. arm64: the page of the anchor.
     pub vectors: Range,
     /// Inside `firmware`: the loader's findings at the bottom, the thread's own event queue on the
     /// next 4 KiB boundary, the loader's stack from the top.
@@ -256,6 +289,8 @@ pub struct Manifest {
     pub xive_esb_guest: u64,
     /// Interrupt sources of the guest, two 64 KiB pages each.
     pub xive_sources: u64,
+    /// What only arm64 images state.
+    pub arm64: Arm64,
     /// RAM of the machine that the image relies on.
     pub ram: [Range; RAM_RANGES],
     /// Memory that the earlier firmware keeps.

@@ -121,6 +121,48 @@ reasons! {
     SoftPatch = "soft-patch",
     /// An exception taken in the firmware itself.
     FirmwareFault = "firmware-fault",
+    /// PSCI VERSION.
+    PsciVersion = "psci-version",
+    /// PSCI CPU_SUSPEND: the vCPU is idle until an interrupt.
+    PsciCpuSuspend = "psci-cpu-suspend",
+    /// PSCI CPU_OFF.
+    PsciCpuOff = "psci-cpu-off",
+    /// PSCI CPU_ON.
+    PsciCpuOn = "psci-cpu-on",
+    /// PSCI AFFINITY_INFO.
+    PsciAffinityInfo = "psci-affinity-info",
+    /// PSCI MIGRATE_INFO_TYPE.
+    PsciMigrateInfo = "psci-migrate-info",
+    /// PSCI SYSTEM_OFF: power-off.
+    PsciSystemOff = "psci-system-off",
+    /// PSCI SYSTEM_RESET or SYSTEM_RESET2.
+    PsciSystemReset = "psci-system-reset",
+    /// PSCI FEATURES.
+    PsciFeatures = "psci-features",
+    /// A PSCI call that is not served: NOT_SUPPORTED.
+    PsciUnknown = "psci-unknown",
+    /// SMCCC VERSION.
+    SmcccVersion = "smccc-version",
+    /// SMCCC ARCH_FEATURES.
+    SmcccArchFeatures = "smccc-arch-features",
+    /// SMCCC ARCH_WORKAROUND 1 to 3.
+    SmcccWorkaround = "smccc-workaround",
+    /// SMCCC TRNG: random numbers of the machine's firmware.
+    SmcccTrng = "smccc-trng",
+    /// An SMCCC call that is not served: NOT_SUPPORTED.
+    SmcccUnknown = "smccc-unknown",
+    /// A store to a redistributor's frame whose tables could reach round the walls: filtered.
+    GicrWrite = "gicr-write",
+    /// A system register that is trapped.
+    SystemRegister = "system-register",
+    /// A data access that stage 2 does not allow.
+    DataAbort = "data-abort",
+    /// An instruction fetch that stage 2 does not allow.
+    InstructionAbort = "instruction-abort",
+    /// A trapped instruction that the guest does not have: undefined.
+    UndefinedTrap = "undefined-trap",
+    /// An interrupt or SError that reached EL2 though it belongs to the guest.
+    AsyncToEl2 = "async-to-el2",
 }
 
 impl ExitReason {

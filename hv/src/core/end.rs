@@ -67,6 +67,8 @@ pub struct Last {
     pub fault_cause: u64,
     /// Link register.
     pub link: u64,
+    /// Stack pointer.
+    pub stack: u64,
     /// General-purpose registers.
     pub gpr: [u64; 32],
 }
@@ -90,7 +92,7 @@ pub fn write_epitaph(epitaph: &mut Epitaph, end: End, last: &Last, text: &[u8]) 
     epitaph.fault_address = last.fault_address;
     epitaph.fault_cause = last.fault_cause;
     epitaph.link = last.link;
-    epitaph.stack = last.gpr[1];
+    epitaph.stack = last.stack;
     epitaph.gpr = last.gpr;
     let len = text.len().min(TEXT_BYTES);
     epitaph.text[..len].copy_from_slice(&text[..len]);

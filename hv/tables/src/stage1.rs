@@ -44,6 +44,12 @@ impl<'a> Stage1<'a> {
         Self { arena, base, used: 1 }
     }
 
+    /// Tables that were made before, for taking ranges away.
+    pub fn resume(arena: &'a mut [[u64; 512]], base: u64) -> Self {
+        let used = arena.len();
+        Self { arena, base, used }
+    }
+
     /// Maps a range to itself.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Writes down what an image holds.
 use anchorite_spec::manifest::{
-    ARCH_POWER9, BOOT_OPAL_PAYLOAD, EARLIER_RANGES, MAGIC, MAPPINGS, Mapping, Name, PARTS, Part,
+    ARCH_POWER9, Arm64, BOOT_OPAL_PAYLOAD, EARLIER_RANGES, MAGIC, MAPPINGS, Mapping, Name, PARTS, Part,
     RAM_RANGES, VCPUS, VERSION,
 };
 use anchorite_spec::{Manifest, Range};
@@ -87,6 +87,7 @@ impl Facts<'_> {
             xive_tima_host: guest.xive.tima_host,
             xive_esb_guest: guest.xive.esb,
             xive_sources: guest.xive.sources,
+            arm64: Arm64::new_zeroed(),
             ram: fill(&config.ram, [Range::default(); RAM_RANGES])?,
             earlier: fill(&[platform.earlier], [Range::default(); EARLIER_RANGES])?,
             parts: [Part::new_zeroed(); PARTS],

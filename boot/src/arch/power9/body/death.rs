@@ -24,6 +24,7 @@ pub extern "C" fn end_with_frame(ctx: &mut GuestContext) {
         msr: ctx.msr,
         link: ctx.lr,
         vector: ctx.vector & !HSRR_FLAG,
+        stack: ctx.gpr[1],
         gpr: ctx.gpr,
         ..Last::default()
     };
@@ -55,6 +56,7 @@ pub extern "C" fn firmware_fault(frame: &FaultFrame, _: &mut GuestContext) -> ! 
         link: frame.lr,
         fault_address: frame.dar,
         fault_cause: frame.dsisr,
+        stack: frame.gpr[1],
         gpr: frame.gpr,
         ..Last::default()
     };
@@ -74,6 +76,7 @@ fn panic(info: &PanicInfo) -> ! {
         pc: ctx.nip,
         msr: ctx.msr,
         vector: ctx.vector & !HSRR_FLAG,
+        stack: ctx.gpr[1],
         gpr: ctx.gpr,
         ..Last::default()
     };

@@ -5,7 +5,11 @@ use anchorite_hv::power9::{GuestContext, Partition};
 use anchorite_platform::powernv::PowerNv;
 use anchorite_spec::End;
 
-use crate::own::{Own, Page, Stack};
+use crate::own::{Own, Stack};
+
+/// A page of its own.
+#[repr(C, align(4096))]
+pub struct Page([u8; 4096]);
 
 /// The vCPU's registers.
 pub static CONTEXT: Own<GuestContext> = Own::new(GuestContext::EMPTY);

@@ -8,7 +8,7 @@ use anchorite_spec::Manifest;
 use fdt::Fdt;
 use fdt::node::FdtNode;
 
-use crate::tree::{self, Memory, cell, is_compatible, mismatch, reg, text};
+use crate::tree::{self, Memory, is_compatible, mismatch, reg, text};
 
 /// What the machine's tree says.
 pub struct Facts {
@@ -137,6 +137,11 @@ impl Facts {
             }
         }
     }
+}
+
+/// A property's first cell.
+fn cell(node: &FdtNode, name: &str) -> Option<u32> {
+    node.property(name)?.value.get(..4)?.try_into().ok().map(u32::from_be_bytes)
 }
 
 /// Puts into `info` what the resident firmware needs of the machine.

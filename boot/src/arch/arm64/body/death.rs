@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! How a run ends: the epitaph first, then the console, then the machine's power.
+use core::fmt::Write;
+use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use anchorite_hv::arm64::board::Arm64;
+use anchorite_hv::arm64::context::FaultFrame;
+use anchorite_hv::arm64::{GuestContext, exits};
+use anchorite_hv::core::end::{Text, write_epitaph};
+use anchorite_hv::core::{Action, Last};
+use anchorite_platform::qemu_virt::cpu;
+use anchorite_platform::read_register;
+use anchorite_spec::{End, ExitReason};
+
+use super::state::{CONTEXTS, CPUS, index_of, noted_end};
+use crate::close;
+use crate::own::{EPITAPH, LEDGER};
+
+/// PSCI SYSTEM_OFF and SYSTEM_RESET.
+const SYSTEM_OFF: u64 = 0x8400_0008;
+const SYSTEM_RESET: u64 = 0x8400_0009;
+
+/// The vCPU that dies, plus one; 0 while all live.
+static DYING: AtomicUsize = AtomicUsize::new(0);
+
+/// The slow handler: serves an exit that needs all registers, or ends the run with them.
+pub extern "C" fn with_frame(ctx: &mut GuestContext) {
+    let index = index_of(ctx);
+    // SAFETY: a vCPU's exits do not nest, and only its own CPU is here.
+    let Some(vcpu) = (unsafe { (*CPUS[index].get()).as_mut() }) else {
+        die(index, End::FirmwareFault, &of_guest(index, ctx), b"an exit before the vCPU stood")
+    };
+    let end = match noted_end(index) {
+        Some(end) => end,
+        None => match exits::serve(vcpu, ctx) {
+            Action::Resume => return,
+            Action::End(end) => end,
+        },
+    };
+    let mut last = of_guest(index, ctx);
+    let fault = vcpu.machine.fault();
+    last.fault_address = fault.far;
+    last.reason = vcpu.reason;
+    let mut text = Text::new();
+    text.push(vcpu.last_words.as_bytes());
+    die(index, end, &last, text.as_bytes())
+}
+
+/// The guest's registers.
+fn of_guest(index: usize, ctx: &GuestContext) -> Last {
+    let mut gpr = [0; 32];
+    gpr[..31].copy_from_slice(&ctx.gpr);
+    Last {
+        cpu: index as u32,
+        vector: ctx.vector,
+        pc: ctx.pc,
+        msr: ctx.pstate,
+        link: ctx.gpr[30],
+        stack: read_register!("sp_el1"),
+        fault_cause: ctx.esr,
+        gpr,
+        ..Last::default()
+    }
+}
+
+/// The vectors' answer to an exception in the firmware itself.
+pub extern "C" fn firmware_fault(frame: &FaultFrame) -> ! {
+    let mut text = Text::new();
+    let (vector, esr) = (frame.vector, frame.esr);
+    let _ = write!(
+        text,
+        "exception {vector:#x} (ESR {esr:#x}) in the firmware at {:#x}, address {:#x}",
+        frame.pc, frame.far
+    );
+    let index = own_index();
+    let mut gpr = [0; 32];
+    gpr[..31].copy_from_slice(&frame.gpr);
+    let last = Last {
+        cpu: index as u32,
+        reason: Some(ExitReason::FirmwareFault),
+        vector,
+        pc: frame.pc,
+        msr: frame.pstate,
+        link: frame.gpr[30],
+        stack: frame.sp,
+        fault_address: frame.far,
+        fault_cause: esr,
+        gpr,
+        ..Last::default()
+    };
+    die(index, End::FirmwareFault, &last, text.as_bytes())
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo) -> ! {
+    let mut text = Text::new();
+    let _ = write!(text, "{}", info.message());
+    if let Some(place) = info.location() {
+        let _ = write!(text, " ({}:{})", place.file(), place.line());
+    }
+    let index = own_index();
+    // SAFETY: only read, and only by this vCPU's own CPU.
+    let ctx = unsafe { &(*CONTEXTS.get())[index] };
+    die(index, End::FirmwareFault, &of_guest(index, ctx), text.as_bytes())
+}
+
+fn own_index() -> usize {
+    index_of(read_register!("tpidr_el2") as *const GuestContext)
+}
+
+/// The epitaph, the closing lines, the power switch.
+fn die(index: usize, how: End, last: &Last, text: &[u8]) -> ! {
+    match DYING.compare_exchange(0, index + 1, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => {
+            // SAFETY: counters that other CPUs may still raise; a count behind by one is no harm.
+            let ledger = unsafe { &*LEDGER.get() };
+            let last = Last { exits: ledger.total(), ..*last };
+            // SAFETY: the exchange above makes this CPU the only writer.
+            write_epitaph(unsafe { &mut *EPITAPH.get() }, how, &last, text);
+            // SAFETY: only read; the UART does not change after the vCPU stands.
+            if let Some(vcpu) = unsafe { (*CPUS[index].get()).as_ref() } {
+                let uart = vcpu.machine.uart;
+                let write = |line: &[u8]| {
+                    uart.send(line);
+                };
+                close::lines(&write, ledger, how, &last, text);
+                uart.flush();
+            }
+        }
+        // The closing lines themselves faulted: what counts has been written.
+        Err(who) if who == index + 1 => {}
+        // Another vCPU ends the run and switches the machine off.
+        Err(_) => loop {
+            core::hint::spin_loop();
+        },
+    }
+    cpu::smc([if how == End::Rebooted { SYSTEM_RESET } else { SYSTEM_OFF }, 0, 0, 0]);
+    // The machine's firmware has been asked, and the machine stops by itself.
+    loop {
+        core::hint::spin_loop();
+    }
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! arm64, from the loader's jump to the guest's first instruction.
+//!
+//! The loader has checked the machine and the image and filled guest memory. What is left is this
+//! page: EL2's own translation over what stays, the loader wiped and out of reach, EL2's registers,
+//! and the guest entered. Secondary CPUs come the same way when the guest asks for them. From then
+//! on the firmware runs only when a vector brings it the guest's exit (`anchorite_hv::arm64`).
+mod death;
+mod state;
+
+use core::arch::global_asm;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use anchorite_hv::arm64::context::{self, GuestContext, SecondaryStart};
+use anchorite_hv::arm64::entry::{a64_enter, a64_vectors};
+use anchorite_hv::arm64::regs::pstate;
+use anchorite_hv::arm64::vcpu::ON;
+use anchorite_hv::arm64::{Shared, Vcpu, exits, gic};
+use anchorite_hv::core::{Action, report};
+use anchorite_hv::mem::GuestMemory;
+use anchorite_platform::qemu_virt::el2::{self, Guest};
+use anchorite_platform::qemu_virt::{BootInfo, Uart, Virt, cpu};
+use anchorite_platform::write_register;
+use anchorite_spec::Manifest;
+use anchorite_spec::anchor::{ARM64_ADDRESS, Anchor};
+use anchorite_spec::manifest::{DEBUG_FAULT_ASSERT, DEBUG_FAULT_NONE, PART_LOADER, VCPUS};
+use anchorite_tables::stage1::{MAIR, SCTLR, Stage1, Use};
+use anchorite_tables::stage2::Stage2;
+use state::{CONTEXTS, CPUS, EL2_TABLES, FAULT_STACKS, SHARED, STACKS, STARTS, index_of, note_end};
+
+use crate::own::LEDGER;
+
+global_asm!(include_str!("start.S"), options(raw));
+
+/// The guest's VMID.
+const VMID: u8 = 1;
+const PAGE: u64 = 4096;
+
+/// Where the manifest's copy is.
+static MANIFEST_COPY: AtomicU64 = AtomicU64::new(0);
+
+/// Entered by the loader with its findings, on the first vCPU's stack.
+#[unsafe(no_mangle)]
+extern "C" fn body_main(info: &'static BootInfo) -> ! {
+    // SAFETY: the loader put the manifest there and nothing writes it again.
+    let manifest = unsafe { &*(info.manifest as *const Manifest) };
+    MANIFEST_COPY.store(info.manifest, Ordering::Relaxed);
+    // SAFETY: this runs once, before any other CPU, and nothing refers to the statics yet.
+    unsafe { install_contexts(manifest) };
+    // SAFETY: as above; the tables map all that this page uses.
+    let ttbr = unsafe { translate(manifest) };
+    publish(info.manifest, manifest);
+    // SAFETY: the builder checked that guest RAM meets nothing of the firmware, and the loader that
+    // the machine has it. No slice of it is ever made here: the firmware does not map it.
+    let memory = unsafe { GuestMemory::new(manifest.mappings()) };
+    // SAFETY: as above, once.
+    unsafe {
+        let shared = (*SHARED.get()).insert(Shared::new(manifest, memory, &info.mpidr));
+        seat_vcpus(manifest, shared, ttbr);
+    }
+    wipe_loader(info, manifest);
+    // SAFETY: taken once on each CPU, by itself.
+    if let Some(vcpu) = unsafe { (*CPUS[0].get()).as_mut() } {
+        let text = format_args!("guest entered at {:#x}", manifest.guest_entry);
+        report::line(&mut vcpu.machine, &text);
+    }
+    // SAFETY: the vCPU stands, and this is its CPU.
+    unsafe { enter(0, manifest.guest_entry, manifest.guest_tree) }
+}
+
+/// Gives each vCPU its stacks and handlers, and this CPU the first of them.
+unsafe fn install_contexts(manifest: &Manifest) {
+    // SAFETY: the caller says that nothing refers to the contexts.
+    unsafe {
+        for (index, ctx) in (*CONTEXTS.get()).iter_mut().enumerate() {
+            ctx.host_stack = STACKS[index].top();
+            ctx.fault_stack = FAULT_STACKS[index].top();
+            ctx.handler = match manifest.debug_fault {
+                DEBUG_FAULT_NONE => handle_exit as *const () as u64,
+                DEBUG_FAULT_ASSERT => assert_fails as *const () as u64,
+                _ => exception_comes as *const () as u64,
+            };
+            ctx.slow_handler = death::with_frame as *const () as u64;
+            ctx.fault_handler = death::firmware_fault as *const () as u64;
+        }
+        write_register!("tpidr_el2", CONTEXTS.get() as u64);
+        write_register!("vbar_el2", &raw const a64_vectors as u64);
+        cpu::barrier();
+    }
+}
+
+/// EL2's own translation over what stays: the firmware's memory, the anchor, the UART and the
+/// redistributors' control frames; and, until the loader is wiped, where the image was loaded.
+unsafe fn translate(manifest: &Manifest) -> u64 {
+    unsafe extern "C" {
+        safe static body_data_start: u8;
+    }
+    let base = EL2_TABLES.get() as u64;
+    // SAFETY: only this CPU runs, and it walks the loader's tables.
+    let mut tables = Stage1::new(unsafe { &mut (*EL2_TABLES.get()).0 }, base);
+    let firmware = manifest.firmware;
+    let data = &raw const body_data_start as u64;
+    let arm64 = &manifest.arm64;
+    let frames = gic::FRAMES * u64::from(manifest.vcpus);
+    let window = manifest.load_window;
+    let mapped = [
+        (firmware.base, data - firmware.base, Use::Code),
+        (data, firmware.base + firmware.size - data, Use::Data),
+        (ARM64_ADDRESS, PAGE, Use::Data),
+        (arm64.uart, PAGE, Use::Device),
+        (arm64.redistributor, frames, Use::Device),
+        (window.base, window.size, Use::Data),
+    ]
+    .into_iter()
+    .try_for_each(|(start, size, purpose)| tables.map(start, size, purpose));
+    assert!(mapped.is_ok(), "the firmware cannot map itself");
+    // SAFETY: the tables map this code, its data and its stack.
+    unsafe { el2::translate(base, &cpu::ids()) };
+    base
+}
+
+/// Leaves the addresses that outside readers want at the fixed place.
+fn publish(copy: u64, manifest: &Manifest) {
+    let anchor = Anchor::new(ARM64_ADDRESS, copy, manifest.ledger, manifest.epitaph);
+    // SAFETY: the builder gives this page to the firmware.
+    unsafe { core::ptr::write_volatile(ARM64_ADDRESS as *mut Anchor, anchor) };
+}
+
+/// Puts every vCPU in its place, and says where its CPU is to begin.
+unsafe fn seat_vcpus(manifest: &Manifest, shared: &'static Shared, ttbr: u64) {
+    let starts = STARTS.get().cast::<SecondaryStart>();
+    // SAFETY: the UART is the board's, mapped above; nothing refers to these statics yet, and each
+    // vCPU gets a row of its own.
+    unsafe {
+        let ledger = LEDGER.get();
+        (*ledger).cpus = manifest.vcpus;
+        (*ledger).timebase_hz = anchorite_platform::read_register!("cntfrq_el0");
+        for index in 0..shared.vcpus.min(VCPUS) {
+            let machine = Virt::new(Uart::new(manifest.arm64.uart), starts);
+            let row = &mut *(&raw mut (*ledger).row[index]);
+            *CPUS[index].get() = Some(Vcpu::new(index, machine, shared, row));
+            *starts.add(index) = SecondaryStart {
+                mair: MAIR,
+                tcr: el2::tcr(&cpu::ids()),
+                ttbr,
+                sctlr: SCTLR,
+                stack: STACKS[index].top(),
+                entry: secondary_main as *const () as u64,
+                vcpu: index as u64,
+            };
+        }
+        cpu::clean(starts as u64, size_of::<[SecondaryStart; VCPUS]>() as u64);
+    }
+}
+
+/// The loader has done its work; what is left of it must not be of use to anyone. Then the image is
+/// out of the firmware's own reach too.
+fn wipe_loader(info: &BootInfo, manifest: &Manifest) {
+    let window = manifest.load_window;
+    if let Some(part) = manifest.part(PART_LOADER) {
+        let start = (info.image + part.offset) as *mut u8;
+        // SAFETY: the loader runs no more, and the range is its part of the image.
+        unsafe { core::ptr::write_bytes(start, 0, part.memory_size as usize) };
+    }
+    // SAFETY: only this CPU runs, and nothing refers to the window any more.
+    unsafe {
+        let base = EL2_TABLES.get() as u64;
+        Stage1::resume(&mut (*EL2_TABLES.get()).0, base).unmap(window.base, window.size);
+    }
+    el2::forget_translations();
+}
+
+/// A secondary CPU, on its stack, with EL2's own translation.
+extern "C" fn secondary_main(index: u64) -> ! {
+    let index = (index as usize).min(VCPUS - 1);
+    // SAFETY: shared state stood before any CPU was asked to start; the context is this CPU's own.
+    unsafe {
+        let context = CONTEXTS.get().cast::<GuestContext>().add(index);
+        write_register!("tpidr_el2", context as u64);
+        write_register!("vbar_el2", &raw const a64_vectors as u64);
+        cpu::barrier();
+        let (mut entry, mut argument) = (0, 0);
+        if let Some(shared) = (*SHARED.get()).as_ref() {
+            let seat = &shared.seats[index];
+            argument = seat.argument.load(Ordering::Acquire);
+            entry = seat.entry.load(Ordering::Relaxed);
+            seat.state.store(ON, Ordering::Release);
+        }
+        enter(index, entry, argument)
+    }
+}
+
+/// A guest's CPU starts: EL1, MMU and caches off, x0 given, everything else zero.
+unsafe fn enter(index: usize, entry: u64, argument: u64) -> ! {
+    // SAFETY: the caller is this vCPU's CPU; the manifest's copy stays, and the tables stand.
+    unsafe {
+        let manifest = MANIFEST_COPY.load(Ordering::Relaxed) as *const Manifest;
+        let ids = cpu::ids();
+        // The loader has found this size to be one that the CPU walks.
+        let context = Stage2::new((*manifest).arm64.ipa_bits, ids.pa_range() as u32);
+        let Ok(context) = context else { panic!("the CPUs differ in their addresses") };
+        let vttbr = context.vttbr((*manifest).table_root, VMID);
+        el2::own(&raw const a64_vectors as u64, Guest { vtcr: context.vtcr(), vttbr }, &ids);
+        let ctx = CONTEXTS.get().cast::<GuestContext>().add(index);
+        (*ctx).gpr = [0; 31];
+        (*ctx).gpr[0] = argument;
+        (*ctx).pc = entry;
+        (*ctx).pstate = pstate::EL1H_MASKED;
+        a64_enter(ctx)
+    }
+}
+
+/// Every guest exit arrives here from the vectors.
+extern "C" fn handle_exit(ctx: &mut GuestContext) -> u64 {
+    let index = index_of(ctx);
+    if exits::needs_frame(ctx) {
+        return context::FULL_FRAME;
+    }
+    // SAFETY: a vCPU's exits do not nest, and it was put in place before its first entry.
+    let Some(vcpu) = (unsafe { (*CPUS[index].get()).as_mut() }) else {
+        return context::FULL_FRAME;
+    };
+    match exits::serve(vcpu, ctx) {
+        Action::Resume => context::RESUME,
+        Action::End(end) => {
+            note_end(index, end);
+            context::FULL_FRAME
+        }
+    }
+}
+
+/// The handler of an image built to show how an assert ends (`firmware.debug_fault`).
+extern "C" fn assert_fails(ctx: &mut GuestContext) -> u64 {
+    panic!("firmware.debug_fault: asserted at the guest's exit by vector {:#x}", ctx.vector);
+}
+
+/// The handler of an image built to show how an exception in the firmware ends.
+extern "C" fn exception_comes(_: &mut GuestContext) -> u64 {
+    // SAFETY: the instruction is undefined; what follows is the firmware's own fault path.
+    unsafe { core::arch::asm!("udf #0") };
+    context::RESUME
+}

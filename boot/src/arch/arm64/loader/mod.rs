@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Arm machines at EL2: the order of the boot's steps, and what only these machines need: EL2's own
+//! translation and caches before anything is unpacked, and memory left as a guest with its caches
+//! off will see it.
+mod board;
+
+use core::arch::global_asm;
+
+use anchorite_hv::arm64::features;
+use anchorite_platform::qemu_virt::{BootInfo, Uart, cpu, el2};
+use anchorite_platform::{read_register, write_register};
+use anchorite_spec::manifest::{
+    ARCH_ARM64, BOOT_ARM64_IMAGE, IMAGE_OFFSET, Manifest, PART_BODY,
+};
+use anchorite_spec::{End, Range};
+use anchorite_tables::stage1::{Stage1, TABLE, Use};
+
+use crate::say::say;
+use crate::{end, guest, image, say, tree};
+
+global_asm!(include_str!("start.S"), options(raw));
+
+/// [`Manifest::arch`] and [`Manifest::boot`] of images that this loader starts.
+pub const KIND: (u32, u32) = (ARCH_ARM64, BOOT_ARM64_IMAGE);
+/// Memory that an epitaph may be written to before the manifest is trusted: above where images and
+/// the machine's tree are loaded.
+pub const EPITAPH_WINDOW: Range = Range::new(0x4820_0000, 0x8000_0000 - 0x4820_0000);
+
+/// Where lines go before the manifest says: the first UART of QEMU's `virt`.
+const UART: u64 = 0x0900_0000;
+/// Tables of EL2's own translation while booting, behind the findings.
+const TABLES: usize = 12;
+/// PSCI SYSTEM_OFF.
+const SYSTEM_OFF: u64 = 0x8400_0008;
+
+unsafe extern "C" {
+    safe static loader_vectors: u8;
+}
+
+/// Entered by `start.S`. Never returns.
+#[unsafe(no_mangle)]
+extern "C" fn loader_main(tree: u64, own: u64) -> ! {
+    uart().enable();
+    // SAFETY: the builder put the distance to the image's start into the loader's header.
+    let image = own - unsafe { *((own + 0x20) as *const u64) };
+    // SAFETY: the earlier firmware loaded the whole image there.
+    let manifest = unsafe { &*((image + IMAGE_OFFSET) as *const Manifest) };
+    image::verify_manifest(manifest);
+    let level = cpu::exception_level();
+    if level != 2 {
+        tree::mismatch(format_args!(
+            "the machine starts the image at EL{level}, not at EL2; QEMU's virt machine needs \
+             virtualization=on, and secure=on only with firmware of its own"
+        ));
+    }
+    say!("board {}, image {}", manifest.board.as_str(), image::short_id(manifest));
+    let ids = cpu::ids();
+    let tree = if tree == 0 { manifest.arm64.machine_tree } else { tree };
+    // SAFETY: the machine hands over a flattened tree, in a register or where the board has it.
+    let tree = unsafe { tree::read(tree as *const u8) };
+    let facts = board::check(&tree, manifest, &ids);
+    for (name, _) in features::list(&ids).into_iter().filter(|(_, present)| *present) {
+        say!("feature {name} given");
+    }
+
+    let tables = tables(own, manifest);
+    // SAFETY: once; the tables map the loader, its stack and all that it touches.
+    unsafe {
+        write_register!("vbar_el2", &raw const loader_vectors as u64);
+        el2::translate(tables_at(manifest), &ids);
+    }
+    image::verify_parts(image, manifest);
+    let manifest = image::place(image, manifest);
+    release(tables, manifest);
+    guest::fill(image, manifest, facts.seed);
+    let info = findings(manifest);
+    info.image = image;
+    info.manifest = manifest.manifest_copy.base;
+    info.mpidr = facts.mpidr;
+    say::mappings(manifest);
+    // SAFETY: the body stands where the manifest says, and takes exactly this argument.
+    unsafe {
+        let body = manifest.part(PART_BODY).map_or(0, |part| part.size);
+        cpu::publish(manifest.firmware.base, body);
+        let enter: extern "C" fn(&BootInfo) -> ! = core::mem::transmute(manifest.body_entry);
+        enter(info)
+    }
+}
+
+/// The bottom of the memory whose top is the loader's stack.
+fn findings_at(manifest: &Manifest) -> u64 {
+    manifest.boot_stack.base.next_multiple_of(TABLE as u64)
+}
+
+/// The findings. The resident firmware keeps them there.
+fn findings(manifest: &Manifest) -> &'static mut BootInfo {
+    let at = findings_at(manifest);
+    // SAFETY: the builder reserved the memory; the stack is far above, and all-zero is a valid value.
+    unsafe {
+        core::ptr::write_bytes(at as *mut u8, 0, size_of::<BootInfo>());
+        &mut *(at as *mut BootInfo)
+    }
+}
+
+/// EL2's own translation: all RAM of the image as data but the loader's code, and the UART. The
+/// body's code is data too until it stands in its place.
+fn tables(own: u64, manifest: &Manifest) -> Stage1<'static> {
+    unsafe extern "C" {
+        safe static loader_data_start: u8;
+    }
+    let at = tables_at(manifest);
+    // SAFETY: memory between the findings and the stack, both of which the manifest gives.
+    let arena = unsafe {
+        cpu::forget(at, (TABLES * TABLE) as u64);
+        core::slice::from_raw_parts_mut(at as *mut [u64; 512], TABLES)
+    };
+    let mut tables = Stage1::new(arena, at);
+    let mut map = |start: u64, end: u64, purpose| {
+        if start < end && tables.map(start, end - start, purpose).is_err() {
+            end::end(
+                End::FirmwareFault,
+                format_args!("no room to map {start:#x} to {end:#x} for the firmware"),
+            );
+        }
+    };
+    let loader = (own, &raw const loader_data_start as u64, Use::Code);
+    let body = manifest.firmware.base;
+    let apart = [loader, (body, body + manifest.arm64.code_bytes, Use::Data)];
+    for ram in manifest.ram() {
+        let mut from = ram.base;
+        // In ascending order: the firmware's memory lies above where images are loaded.
+        for (start, end, purpose) in apart {
+            if ram.contains(Range::new(start, 1)) {
+                map(from, start, Use::Data);
+                map(start, end, purpose);
+                from = end;
+            }
+        }
+        map(from, ram.base + ram.size, Use::Data);
+    }
+    map(UART, UART + TABLE as u64, Use::Device);
+    tables
+}
+
+/// Where they are.
+fn tables_at(manifest: &Manifest) -> u64 {
+    findings_at(manifest) + TABLE as u64
+}
+
+/// The body's code stands in its place: from now on it is executed and not written.
+fn release(mut tables: Stage1, manifest: &Manifest) {
+    let (start, bytes) = (manifest.firmware.base, manifest.arm64.code_bytes);
+    tables.unmap(start, bytes);
+    let mapped = tables.map(start, bytes, Use::Code);
+    end::require(mapped.is_ok(), "the body cannot be mapped");
+    el2::forget_translations();
+}
+
+/// An exception in the loader.
+#[unsafe(no_mangle)]
+extern "C" fn loader_fault() -> ! {
+    end::end(
+        End::FirmwareFault,
+        format_args!(
+            "exception in the loader: ESR {:#x} at {:#x}, address {:#x}",
+            read_register!("esr_el2"),
+            read_register!("elr_el2"),
+            read_register!("far_el2")
+        ),
+    )
+}
+
+fn uart() -> Uart {
+    // SAFETY: the board's UART, which EL2's tables map.
+    unsafe { Uart::new(UART) }
+}
+
+/// Writes to the console.
+pub fn console_print(text: &[u8]) {
+    uart().send(text);
+}
+
+/// Switches the machine off; returns if nobody is there to do it.
+pub fn power_down() {
+    uart().flush();
+    match cpu::exception_level() {
+        2 => {
+            cpu::smc([SYSTEM_OFF, 0, 0, 0]);
+        }
+        1 => cpu::hvc(SYSTEM_OFF),
+        _ => {}
+    }
+}
+
+/// Zeroes memory; both addresses are multiples of 4 KiB.
+///
+/// # Safety
+/// The range must be memory that nothing else uses.
+pub unsafe fn zero(start: u64, end: u64) {
+    // SAFETY: the caller's promise; the MMU is on by now.
+    unsafe { cpu::zero(start, end) };
+}
+
+/// Makes what was just written visible to instruction fetches and to a guest with caches off.
+///
+/// # Safety
+/// The range must be mapped memory.
+pub unsafe fn publish(start: u64, len: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { cpu::publish(start, len) };
+}

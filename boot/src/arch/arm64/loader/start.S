@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
+/*
+ * The loader's first instructions, at whatever address the image was put.
+ *
+ * In:       x0 = the machine's tree or 0; any exception level, MMU off, everything masked. At EL3
+ *           some machines start all CPUs here: one goes on.
+ * Out:      loader_main(tree, own address), relocated, on the stack that the builder chose. Never
+ *           returns.
+ *
+ * The header's words are filled in by the builder.
+ */
+    .section .text.start, "ax", @progbits
+    .globl  loader_start
+    .type   loader_start, @function
+loader_start:
+    b       1f
+    .long   0
+    .quad   0                           /* 0x08: from here to the manifest */
+    .quad   0                           /* 0x10: stack */
+    .quad   0                           /* 0x18: bytes of the loader */
+    .quad   0                           /* 0x20: from the image's start to here */
+    .balign 64
+1:  mrs     x9, mpidr_el1
+    tst     x9, #0xffffff
+    b.eq    3f
+    mrs     x9, CurrentEL
+    cmp     x9, #12
+    b.ne    3f
+2:  wfe
+    b       2b
+3:  adr     x1, loader_start
+    ldr     x9, [x1, #0x10]
+    mov     sp, x9
+    /* Add the load address to every word that the linker listed (R_AARCH64_RELATIVE only). */
+    adrp    x10, loader_rela_start
+    add     x10, x10, :lo12:loader_rela_start
+    adrp    x11, loader_rela_end
+    add     x11, x11, :lo12:loader_rela_end
+4:  cmp     x10, x11
+    b.hs    5f
+    ldr     x12, [x10]
+    ldr     x13, [x10, #16]
+    add     x13, x13, x1
+    str     x13, [x1, x12]
+    add     x10, x10, #24
+    b       4b
+5:  bl      loader_main
+    b       .
+    .size   loader_start, . - loader_start
+
+/* Vectors of the loader: whatever it is, it ends the boot. The stack is the loader's own. */
+    .globl  loader_vectors
+    .type   loader_vectors, @function
+    .balign 2048
+loader_vectors:
+    .rept   16
+    .balign 0x80
+    b       loader_fault
+    .endr
+    .size   loader_vectors, . - loader_vectors

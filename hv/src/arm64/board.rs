@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What an arm64 machine does for the exit handlers.
+use crate::core::Machine;
+use crate::mem::Hpa;
+
+/// The fault registers that an abort leaves behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fault {
+    /// FAR_EL2: the guest's virtual address.
+    pub far: u64,
+    /// HPFAR_EL2: the page of the guest physical address, where the fault defines it.
+    pub hpfar: u64,
+}
+
+/// An arm64 machine. All methods act on the calling CPU.
+pub trait Arm64: Machine {
+    /// What the last abort left.
+    fn fault(&self) -> Fault;
+    /// The guest physical page of a virtual address through the guest's own tables, as this access
+    /// would see it; `None` when they do not allow it.
+    fn translate(&mut self, address: u64, write: bool, user: bool) -> Option<u64>;
+    /// The guest's VBAR_EL1 and SCTLR_EL1.
+    fn vectors(&self) -> (u64, u64);
+    /// Sets ELR_EL1, SPSR_EL1, ESR_EL1 and, for aborts, FAR_EL1.
+    fn set_exception(&mut self, elr: u64, spsr: u64, esr: u64, far: Option<u64>);
+    /// Calls the firmware at EL3, or what stands in for it.
+    fn firmware_call(&mut self, args: [u64; 4]) -> u64;
+    /// Asks that firmware to start a vCPU's CPU in this firmware, which then finds the vCPU's start
+    /// in [`super::Shared`]; returns a PSCI code.
+    fn start_cpu(&mut self, vcpu: usize, mpidr: u64) -> i64;
+    /// Stores to a device's register: `size` is 4 or 8 bytes, the address is a multiple of it.
+    fn device_write(&mut self, address: Hpa, size: u32, value: u64);
+    /// Waits until an interrupt is pending.
+    fn wait_for_interrupt(&mut self);
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
+/*
+ * Vectors, exit, entry and the start of secondary CPUs. TPIDR_EL2 holds the CPU's GuestContext.
+ */
+    .section .text.vectors, "ax", @progbits
+
+/* An exception of the firmware itself. Trusts no stack; the guest's SP_EL0 is lost, it ends here. */
+.macro A64_OWN offset
+    .balign 0x80
+    msr     sp_el0, x0
+    mrs     x0, tpidr_el2
+    add     x0, x0, #GC_FAULT
+    stp     x1, x2, [x0, #8]
+    mov     x1, #\offset
+    b       a64_own_fault
+.endm
+/* An exception from EL1 or EL0: SP_EL2 is the top of this CPU's stack. */
+.macro A64_GUEST offset
+    .balign 0x80
+    stp     x0, x1, [sp, #-16]!
+    mov     x1, #\offset
+    b       a64_exit
+.endm
+
+    .globl  a64_vectors
+    .type   a64_vectors, @function
+    .balign 2048
+a64_vectors:
+    .irp offset, 0x000, 0x080, 0x100, 0x180, 0x200, 0x280, 0x300, 0x380
+    A64_OWN \offset
+    .endr
+    .irp offset, 0x400, 0x480, 0x500, 0x580, 0x600, 0x680, 0x700, 0x780
+    A64_GUEST \offset
+    .endr
+    .balign 0x80
+    .size   a64_vectors, . - a64_vectors
+
+/*
+ * In:  x1 = vector; x0, x1 of the guest on the stack; all else is the guest's.
+ * Out: handler(context); the guest goes on with what the context then holds.
+ */
+    .type   a64_exit, @function
+a64_exit:
+    mrs     x0, tpidr_el2
+    stp     x2, x3, [x0, #GC_GPR + 16]
+    stp     x4, x5, [x0, #GC_GPR + 32]
+    stp     x6, x7, [x0, #GC_GPR + 48]
+    stp     x8, x9, [x0, #GC_GPR + 64]
+    stp     x10, x11, [x0, #GC_GPR + 80]
+    stp     x12, x13, [x0, #GC_GPR + 96]
+    stp     x14, x15, [x0, #GC_GPR + 112]
+    stp     x16, x17, [x0, #GC_GPR + 128]
+    str     x18, [x0, #GC_GPR + 144]
+    str     x30, [x0, #GC_GPR + 240]
+    ldp     x2, x3, [sp], #16
+    stp     x2, x3, [x0, #GC_GPR]
+    mrs     x2, elr_el2
+    mrs     x3, spsr_el2
+    stp     x2, x3, [x0, #GC_PC]
+    mrs     x2, esr_el2
+    stp     x2, x1, [x0, #GC_ESR]
+    ldr     x2, [x0, #GC_HANDLER]
+    blr     x2
+    mrs     x1, tpidr_el2
+    cbnz    x0, a64_full_frame
+a64_resume:
+    ldp     x2, x3, [x1, #GC_PC]
+    msr     elr_el2, x2
+    msr     spsr_el2, x3
+    ldp     x2, x3, [x1, #GC_GPR + 16]
+    ldp     x4, x5, [x1, #GC_GPR + 32]
+    ldp     x6, x7, [x1, #GC_GPR + 48]
+    ldp     x8, x9, [x1, #GC_GPR + 64]
+    ldp     x10, x11, [x1, #GC_GPR + 80]
+    ldp     x12, x13, [x1, #GC_GPR + 96]
+    ldp     x14, x15, [x1, #GC_GPR + 112]
+    ldp     x16, x17, [x1, #GC_GPR + 128]
+    ldr     x18, [x1, #GC_GPR + 144]
+    ldr     x30, [x1, #GC_GPR + 240]
+    ldp     x0, x1, [x1, #GC_GPR]
+    eret
+    dsb     nsh                         /* nothing is speculated past the eret */
+    isb
+    .size   a64_exit, . - a64_exit
+
+    .type   a64_full_frame, @function
+a64_full_frame:
+    stp     x19, x20, [x1, #GC_GPR + 152]
+    stp     x21, x22, [x1, #GC_GPR + 168]
+    stp     x23, x24, [x1, #GC_GPR + 184]
+    stp     x25, x26, [x1, #GC_GPR + 200]
+    stp     x27, x28, [x1, #GC_GPR + 216]
+    str     x29, [x1, #GC_GPR + 232]
+    mov     x0, x1
+    ldr     x2, [x1, #GC_SLOW_HANDLER]
+    blr     x2
+    mrs     x1, tpidr_el2
+a64_load_frame:
+    ldp     x19, x20, [x1, #GC_GPR + 152]
+    ldp     x21, x22, [x1, #GC_GPR + 168]
+    ldp     x23, x24, [x1, #GC_GPR + 184]
+    ldp     x25, x26, [x1, #GC_GPR + 200]
+    ldp     x27, x28, [x1, #GC_GPR + 216]
+    ldr     x29, [x1, #GC_GPR + 232]
+    b       a64_resume
+    .size   a64_full_frame, . - a64_full_frame
+
+/* void a64_enter(GuestContext *): the first entry on this CPU. Leaves an empty stack behind. */
+    .globl  a64_enter
+    .type   a64_enter, @function
+a64_enter:
+    mov     x1, x0
+    ldr     x2, [x1, #GC_HOST_STACK]
+    mov     sp, x2
+    b       a64_load_frame
+    .size   a64_enter, . - a64_enter
+
+/*
+ * In:  x0 = the context's fault frame, x1 = vector, x0 of the firmware in SP_EL0, x1 and x2 stored.
+ * Out: fault_handler(frame) on the fault stack. Never returns.
+ */
+    .type   a64_own_fault, @function
+a64_own_fault:
+    stp     x3, x4, [x0, #24]
+    stp     x5, x6, [x0, #40]
+    stp     x7, x8, [x0, #56]
+    stp     x9, x10, [x0, #72]
+    stp     x11, x12, [x0, #88]
+    stp     x13, x14, [x0, #104]
+    stp     x15, x16, [x0, #120]
+    stp     x17, x18, [x0, #136]
+    stp     x19, x20, [x0, #152]
+    stp     x21, x22, [x0, #168]
+    stp     x23, x24, [x0, #184]
+    stp     x25, x26, [x0, #200]
+    stp     x27, x28, [x0, #216]
+    stp     x29, x30, [x0, #232]
+    mrs     x2, sp_el0
+    str     x2, [x0]
+    mov     x2, sp
+    mrs     x3, elr_el2
+    stp     x2, x3, [x0, #FF_SP]
+    mrs     x2, spsr_el2
+    mrs     x3, esr_el2
+    stp     x2, x3, [x0, #FF_PSTATE]
+    mrs     x2, far_el2
+    stp     x2, x1, [x0, #FF_FAR]
+    mrs     x3, tpidr_el2
+    ldr     x2, [x3, #GC_FAULT_STACK]
+    mov     sp, x2
+    ldr     x2, [x3, #GC_FAULT_HANDLER]
+    br      x2
+    .size   a64_own_fault, . - a64_own_fault
+
+/*
+ * In:  x0 = SecondaryStart, EL2, MMU off, everything masked.
+ * Out: entry(vcpu) on the CPU's stack, EL2's own translation and caches on. Never returns.
+ */
+    .globl  a64_secondary
+    .type   a64_secondary, @function
+a64_secondary:
+    ldp     x1, x2, [x0, #SS_MAIR]
+    ldp     x3, x4, [x0, #SS_TTBR]
+    msr     mair_el2, x1
+    msr     tcr_el2, x2
+    msr     ttbr0_el2, x3
+    isb
+    tlbi    alle2
+    ic      iallu
+    dsb     nsh
+    isb
+    msr     sctlr_el2, x4
+    isb
+    ldp     x1, x2, [x0, #SS_STACK]
+    mov     sp, x1
+    ldr     x0, [x0, #SS_VCPU]
+    br      x2
+    .size   a64_secondary, . - a64_secondary
+    .purgem A64_OWN
+    .purgem A64_GUEST

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A machine made of plain fields, on which the handlers are tested.
+use anchorite_spec::Manifest;
+use anchorite_spec::ledger::Row;
+use zerocopy::FromZeros;
+
+use super::board::{Arm64, Fault};
+use super::context::GuestContext;
+use super::vcpu::{Shared, Vcpu};
+use crate::core::{DateTime, Machine};
+use crate::mem::Hpa;
+use crate::mem::tests::memory_at;
+
+/// Where the guest's RAM begins.
+pub const RAM: u64 = 0x4000_0000;
+
+/// What the fake saw and what it answers.
+#[derive(Default)]
+pub struct Fake {
+    pub output: Vec<u8>,
+    pub fault: Fault,
+    pub translated: Option<u64>,
+    pub vbar: u64,
+    pub sctlr: u64,
+    pub exception: Option<(u64, u64, u64, Option<u64>)>,
+    pub calls: Vec<[u64; 4]>,
+    pub answer: u64,
+    pub started: Vec<(usize, u64)>,
+    pub start_result: i64,
+    pub writes: Vec<(u64, u32, u64)>,
+    pub waits: u32,
+}
+
+impl Machine for Fake {
+    fn console_write(&mut self, bytes: &[u8]) -> bool {
+        self.output.extend_from_slice(bytes);
+        true
+    }
+    fn console_read(&mut self, _: &mut [u8]) -> usize {
+        0
+    }
+    fn ticks(&self) -> u64 {
+        0
+    }
+    fn clock(&mut self) -> Option<DateTime> {
+        None
+    }
+    fn set_clock(&mut self, _: DateTime) -> bool {
+        false
+    }
+    fn random(&mut self) -> Option<u64> {
+        None
+    }
+}
+
+impl Arm64 for Fake {
+    fn fault(&self) -> Fault {
+        self.fault
+    }
+    fn translate(&mut self, _: u64, _: bool, _: bool) -> Option<u64> {
+        self.translated
+    }
+    fn vectors(&self) -> (u64, u64) {
+        (self.vbar, self.sctlr)
+    }
+    fn set_exception(&mut self, elr: u64, spsr: u64, esr: u64, far: Option<u64>) {
+        self.exception = Some((elr, spsr, esr, far));
+    }
+    fn firmware_call(&mut self, args: [u64; 4]) -> u64 {
+        self.calls.push(args);
+        self.answer
+    }
+    fn start_cpu(&mut self, vcpu: usize, mpidr: u64) -> i64 {
+        self.started.push((vcpu, mpidr));
+        self.start_result
+    }
+    fn device_write(&mut self, address: Hpa, size: u32, value: u64) {
+        self.writes.push((address.0, size, value));
+    }
+    fn wait_for_interrupt(&mut self) {
+        self.waits += 1;
+    }
+}
+
+/// The first of two vCPUs, with a page of RAM at [`RAM`] and redistributors where `virt` has them.
+pub fn vcpu() -> Vcpu<Fake> {
+    let mut manifest = Manifest::new_zeroed();
+    manifest.vcpus = 2;
+    manifest.arm64.redistributor = 0x80a_0000;
+    manifest.arm64.redistributor_guest = 0x80a_0000;
+    let memory = memory_at(RAM, Box::leak(vec![0; 0x1000].into_boxed_slice()));
+    let shared = Box::leak(Box::new(Shared::new(&manifest, memory, &[0x8000_0000, 1, 2, 3])));
+    let row = Box::leak(Box::new(Row::new_zeroed()));
+    Vcpu::new(0, Fake { vbar: 0xffff_8000_0001_0800, ..Fake::default() }, shared, row)
+}
+
+/// A guest that stopped at EL1 with this syndrome.
+pub fn context(esr: u64) -> GuestContext {
+    let mut ctx = GuestContext::EMPTY;
+    (ctx.pc, ctx.pstate, ctx.esr, ctx.vector) = (0x4000, 0x6000_0005, esr, 0x400);
+    ctx
+}

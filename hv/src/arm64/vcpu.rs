@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What the firmware knows about its guest between exits: what all vCPUs share, and each one's own.
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use anchorite_spec::ledger::{Row, SLOTS};
+use anchorite_spec::manifest::VCPUS;
+use anchorite_spec::{ExitReason, Manifest, Range};
+
+use super::regs::MPIDR_AFFINITY;
+use crate::core::end::Text;
+use crate::core::report::Reach;
+use crate::mem::{GuestMemory, Hpa};
+
+/// [`Seat::state`]: its CPU is off or on its way there.
+pub const OFF: u32 = 0;
+/// [`Seat::state`]: it has been asked to start.
+pub const STARTING: u32 = 1;
+/// [`Seat::state`]: it runs.
+pub const ON: u32 = 2;
+
+/// A vCPU as the others see it.
+#[derive(Default)]
+pub struct Seat {
+    /// The affinity fields of its CPU's MPIDR_EL1.
+    pub mpidr: u64,
+    /// [`OFF`], [`STARTING`] or [`ON`]. Who moves it from off to starting owns the two fields below
+    /// until it runs.
+    pub state: AtomicU32,
+    /// Guest physical address at which it starts.
+    pub entry: AtomicU64,
+    /// Its x0 then.
+    pub argument: AtomicU64,
+}
+
+/// What all vCPUs share. Nothing but the atomics changes after the first entry.
+pub struct Shared {
+    /// Guest RAM.
+    pub memory: GuestMemory,
+    /// What the guest can reach.
+    pub reach: Reach,
+    /// The vCPUs in use.
+    pub seats: [Seat; VCPUS],
+    /// How many.
+    pub vcpus: usize,
+    /// Reports so far, by the exit's reason.
+    pub reports: [AtomicU32; SLOTS],
+    /// The redistributors' frames as the guest sees them.
+    pub redistributors: Range,
+    /// Host address of the first.
+    pub redistributors_host: u64,
+}
+
+impl Shared {
+    /// The guest that `manifest` describes, on CPUs with these MPIDRs.
+    #[must_use]
+    pub fn new(manifest: &Manifest, memory: GuestMemory, mpidr: &[u64; VCPUS]) -> Self {
+        let vcpus = (manifest.vcpus as usize).min(VCPUS);
+        let span = super::gic::FRAMES * vcpus as u64;
+        let seats = mpidr.map(|mpidr| Seat { mpidr: mpidr & MPIDR_AFFINITY, ..Seat::default() });
+        seats[0].state.store(ON, Ordering::Relaxed);
+        Self {
+            memory,
+            reach: Reach::new(manifest),
+            seats,
+            vcpus,
+            reports: [const { AtomicU32::new(0) }; SLOTS],
+            redistributors: Range::new(manifest.arm64.redistributor_guest, span),
+            redistributors_host: manifest.arm64.redistributor,
+        }
+    }
+
+    /// The vCPU with these affinity fields.
+    #[must_use]
+    pub fn seat(&self, mpidr: u64) -> Option<usize> {
+        self.seats[..self.vcpus].iter().position(|seat| seat.mpidr == mpidr)
+    }
+
+    /// The host address of a redistributor's register.
+    #[must_use]
+    pub fn redistributor(&self, guest: u64) -> Hpa {
+        Hpa(self.redistributors_host + (guest - self.redistributors.base))
+    }
+}
+
+/// One vCPU. Only its own CPU touches it.
+pub struct Vcpu<M> {
+    /// Its number.
+    pub index: usize,
+    /// The CPU and what is underneath.
+    pub machine: M,
+    /// What all share.
+    pub shared: &'static Shared,
+    /// Its row of the ledger.
+    pub row: &'static mut Row,
+    /// The exit being served.
+    pub reason: Option<ExitReason>,
+    /// Text for the epitaph, once a handler has ended the run.
+    pub last_words: Text,
+}
+
+impl<M> Vcpu<M> {
+    /// A vCPU before its first entry.
+    #[must_use]
+    pub fn new(index: usize, machine: M, shared: &'static Shared, row: &'static mut Row) -> Self {
+        Self { index, machine, shared, row, reason: None, last_words: Text::new() }
+    }
+
+    /// Counts an exit.
+    pub fn count(&mut self, reason: ExitReason) {
+        self.reason = Some(reason);
+        self.row.count[reason.slot()] += 1;
+    }
+}

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What the loader found, handed to the resident firmware once.
+use anchorite_spec::manifest::VCPUS;
+
+/// The loader's findings. All addresses are host physical.
+#[repr(C)]
+pub struct BootInfo {
+    /// The image, where it was loaded.
+    pub image: u64,
+    /// The manifest's copy.
+    pub manifest: u64,
+    /// MPIDR_EL1 of each vCPU's CPU.
+    pub mpidr: [u64; VCPUS],
+}

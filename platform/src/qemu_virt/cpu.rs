@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The CPU's own registers and instructions (Arm ARM).
+use core::arch::asm;
+
+use anchorite_hv::arm64::features::Ids;
+
+/// Reads a system register by the name that the assembler knows, or by its encoding.
+#[macro_export]
+macro_rules! read_register {
+    ($name:literal) => {{
+        let value: u64;
+        // SAFETY: reading this register has no side effect.
+        unsafe {
+            core::arch::asm!(concat!("mrs {0}, ", $name), out(reg) value, options(nomem, nostack));
+        }
+        value
+    }};
+}
+
+/// Writes a system register. The use argues why the value keeps the firmware itself running.
+#[macro_export]
+macro_rules! write_register {
+    ($name:literal, $value:expr) => {{
+        let value: u64 = $value;
+        core::arch::asm!(concat!("msr ", $name, ", {0}"), in(reg) value, options(nostack));
+    }};
+}
+
+/// The exception level: 1 to 3.
+#[must_use]
+pub fn exception_level() -> u64 {
+    read_register!("CurrentEL") >> 2 & 3
+}
+
+/// Waits for memory and changes of context to take effect.
+pub fn barrier() {
+    // SAFETY: barriers.
+    unsafe { asm!("dsb sy", "isb", options(nostack)) };
+}
+
+/// The ID registers.
+#[must_use]
+pub fn ids() -> Ids {
+    Ids {
+        pfr: [
+            read_register!("S3_0_C0_C4_0"),
+            read_register!("S3_0_C0_C4_1"),
+            read_register!("S3_0_C0_C4_2"),
+        ],
+        dfr0: read_register!("S3_0_C0_C5_0"),
+        isar: [
+            read_register!("S3_0_C0_C6_0"),
+            read_register!("S3_0_C0_C6_1"),
+            read_register!("S3_0_C0_C6_2"),
+        ],
+        mmfr: [
+            read_register!("S3_0_C0_C7_0"),
+            read_register!("S3_0_C0_C7_1"),
+            read_register!("S3_0_C0_C7_2"),
+            read_register!("S3_0_C0_C7_3"),
+            read_register!("S3_0_C0_C7_4"),
+        ],
+        smfr0: read_register!("S3_0_C0_C4_5"),
+    }
+}
+
+/// Bytes of a cache line, the smallest of all data caches.
+fn line() -> u64 {
+    4 << (read_register!("ctr_el0") >> 16 & 15)
+}
+
+/// Writes what caches hold of a range back to memory, where it is seen with caches off.
+///
+/// # Safety
+/// The range must be mapped memory.
+pub unsafe fn clean(start: u64, len: u64) {
+    let line = line();
+    let mut at = start & !(line - 1);
+    while at < start + len {
+        // SAFETY: a cache operation on memory that the caller vouched for.
+        unsafe { asm!("dc cvac, {0}", in(reg) at, options(nostack)) };
+        at += line;
+    }
+    barrier();
+}
+
+/// Forgets what caches hold of a range, before memory is written past them.
+///
+/// # Safety
+/// The range must be memory whose content is not needed.
+pub unsafe fn forget(start: u64, len: u64) {
+    let line = line();
+    let mut at = start & !(line - 1);
+    while at < start + len {
+        // SAFETY: the caller gives the content up.
+        unsafe { asm!("dc ivac, {0}", in(reg) at, options(nostack)) };
+        at += line;
+    }
+    barrier();
+}
+
+/// Makes code that was just written executable, and readable with caches off.
+///
+/// # Safety
+/// The range must be mapped memory.
+pub unsafe fn publish(start: u64, len: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        clean(start, len);
+        asm!("ic ialluis", "dsb ish", "isb", options(nostack));
+    }
+}
+
+/// Zeroes memory, down to memory itself: both addresses are multiples of 2 KiB, the largest block
+/// that `dc zva` may have.
+///
+/// # Safety
+/// The range must be memory that nothing else uses, mapped as cached memory.
+pub unsafe fn zero(start: u64, end: u64) {
+    let id = read_register!("dczid_el0");
+    if id & 1 << 4 != 0 {
+        // SAFETY: the caller vouches for the range.
+        unsafe {
+            core::ptr::write_bytes(start as *mut u8, 0, (end - start) as usize);
+            clean(start, end - start);
+        }
+        return;
+    }
+    let (block, line) = (4u64 << (id & 15), line());
+    let mut at = start;
+    while at < end {
+        // SAFETY: as above.
+        unsafe { asm!("dc zva, {0}", in(reg) at, options(nostack)) };
+        for part in (at..at + block).step_by(line as usize) {
+            // SAFETY: as above.
+            unsafe { asm!("dc civac, {0}", in(reg) part, options(nostack)) };
+        }
+        at += block;
+    }
+    barrier();
+}
+
+/// A number from the CPU's generator, if it has one.
+#[must_use]
+pub fn random() -> Option<u64> {
+    if ids().rndr() == 0 {
+        return None;
+    }
+    for _ in 0..16 {
+        let (value, failed): (u64, u64);
+        // SAFETY: reads RNDR, which says in the flags whether there was a number.
+        unsafe {
+            asm!("mrs {0}, S3_3_C2_C4_0", "cset {1}, eq", out(reg) value, out(reg) failed,
+                 options(nomem, nostack));
+        }
+        if failed == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// Calls the machine's firmware by SMC.
+pub fn smc(args: [u64; 4]) -> u64 {
+    let result;
+    // SAFETY: SMCCC: x4 to x17 may change with old firmware, nothing else does; no call that this
+    // firmware makes changes its memory.
+    unsafe {
+        asm!("smc #0", inlateout("x0") args[0] => result, inlateout("x1") args[1] => _,
+             inlateout("x2") args[2] => _, inlateout("x3") args[3] => _,
+             out("x4") _, out("x5") _, out("x6") _, out("x7") _, out("x8") _, out("x9") _,
+             out("x10") _, out("x11") _, out("x12") _, out("x13") _, out("x14") _, out("x15") _,
+             out("x16") _, out("x17") _, options(nostack));
+    }
+    result
+}
+
+/// Calls whoever is at EL2 by HVC: only for ending a boot that arrived at EL1.
+pub fn hvc(number: u64) {
+    // SAFETY: as for `smc`.
+    unsafe {
+        asm!("hvc #0", inlateout("x0") number => _, lateout("x1") _, lateout("x2") _,
+             lateout("x3") _, out("x4") _, out("x5") _, out("x6") _, out("x7") _, out("x8") _,
+             out("x9") _, out("x10") _, out("x11") _, out("x12") _, out("x13") _, out("x14") _,
+             out("x15") _, out("x16") _, out("x17") _, options(nostack));
+    }
+}

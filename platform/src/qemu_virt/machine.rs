@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The hypervisor's machine: one CPU of an Arm machine with PSCI below.
+use core::arch::asm;
+use core::ptr;
+
+use anchorite_hv::arm64::Arm64;
+use anchorite_hv::arm64::board::Fault;
+use anchorite_hv::arm64::context::SecondaryStart;
+use anchorite_hv::arm64::entry::a64_secondary;
+use anchorite_hv::core::{DateTime, Machine};
+use anchorite_hv::mem::Hpa;
+
+use super::cpu;
+use super::uart::Uart;
+use crate::{read_register, write_register};
+
+/// PSCI CPU_ON, 64-bit form.
+const CPU_ON: u64 = 0xC400_0003;
+
+/// One CPU.
+pub struct Virt {
+    /// The UART.
+    pub uart: Uart,
+    starts: *const SecondaryStart,
+}
+
+impl Virt {
+    /// The calling CPU.
+    ///
+    /// # Safety
+    /// `starts` must be one entry for each vCPU, which nobody changes, cleaned to memory.
+    #[must_use]
+    pub const unsafe fn new(uart: Uart, starts: *const SecondaryStart) -> Self {
+        Self { uart, starts }
+    }
+}
+
+impl Machine for Virt {
+    fn console_write(&mut self, bytes: &[u8]) -> bool {
+        self.uart.send(bytes)
+    }
+
+    fn console_read(&mut self, _: &mut [u8]) -> usize {
+        // The UART is the guest's.
+        0
+    }
+
+    fn ticks(&self) -> u64 {
+        read_register!("cntpct_el0")
+    }
+
+    fn clock(&mut self) -> Option<DateTime> {
+        None
+    }
+
+    fn set_clock(&mut self, _: DateTime) -> bool {
+        false
+    }
+
+    fn random(&mut self) -> Option<u64> {
+        cpu::random()
+    }
+}
+
+impl Arm64 for Virt {
+    fn fault(&self) -> Fault {
+        Fault { far: read_register!("far_el2"), hpfar: read_register!("hpfar_el2") }
+    }
+
+    fn translate(&mut self, address: u64, write: bool, user: bool) -> Option<u64> {
+        const FAILED: u64 = 1;
+        let kept = read_register!("par_el1");
+        // SAFETY: looks an address up in the guest's tables; PAR_EL1 is put back.
+        unsafe {
+            match (user, write) {
+                (false, false) => asm!("at s1e1r, {0}", in(reg) address, options(nostack)),
+                (false, true) => asm!("at s1e1w, {0}", in(reg) address, options(nostack)),
+                (true, false) => asm!("at s1e0r, {0}", in(reg) address, options(nostack)),
+                (true, true) => asm!("at s1e0w, {0}", in(reg) address, options(nostack)),
+            }
+            asm!("isb", options(nostack));
+        }
+        let par = read_register!("par_el1");
+        // SAFETY: as above.
+        unsafe { write_register!("par_el1", kept) };
+        (par & FAILED == 0).then_some(par & 0x000f_ffff_ffff_f000)
+    }
+
+    fn vectors(&self) -> (u64, u64) {
+        (read_register!("vbar_el1"), read_register!("sctlr_el1"))
+    }
+
+    fn set_exception(&mut self, elr: u64, spsr: u64, esr: u64, far: Option<u64>) {
+        // SAFETY: only the guest reads these.
+        unsafe {
+            write_register!("elr_el1", elr);
+            write_register!("spsr_el1", spsr);
+            write_register!("esr_el1", esr);
+            if let Some(far) = far {
+                write_register!("far_el1", far);
+            }
+        }
+    }
+
+    fn firmware_call(&mut self, args: [u64; 4]) -> u64 {
+        cpu::smc(args)
+    }
+
+    fn start_cpu(&mut self, vcpu: usize, mpidr: u64) -> i64 {
+        // SAFETY: `new`'s caller vouched for an entry for each vCPU.
+        let start = unsafe { self.starts.add(vcpu) };
+        let entry = &raw const a64_secondary as u64;
+        i64::from(cpu::smc([CPU_ON, mpidr, entry, start as u64]) as i32)
+    }
+
+    fn device_write(&mut self, address: Hpa, size: u32, value: u64) {
+        // SAFETY: the handlers give addresses of the guest's own devices only, which the firmware
+        // maps as such.
+        unsafe {
+            match size {
+                8 => ptr::write_volatile(address.0 as *mut u64, value),
+                _ => ptr::write_volatile(address.0 as *mut u32, value as u32),
+            }
+        }
+    }
+
+    fn wait_for_interrupt(&mut self) {
+        // SAFETY: sleeps; a pending interrupt wakes the CPU though it is masked here.
+        unsafe { asm!("dsb sy", "wfi", options(nostack)) };
+    }
+}

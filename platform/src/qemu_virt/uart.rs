@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The PL011, as far as the firmware writes to it (Arm DDI 0183). It is the guest's while it runs:
+//! the firmware changes nothing but what it sends.
+use core::ptr;
+
+const DATA: u64 = 0x00;
+const FLAGS: u64 = 0x18;
+const LINE: u64 = 0x2c;
+const CONTROL: u64 = 0x30;
+/// FLAGS: the transmit FIFO is full.
+const FULL: u32 = 1 << 5;
+/// FLAGS: something is being sent.
+const BUSY: u32 = 1 << 3;
+/// LINE: 8 bits, FIFOs on.
+const EIGHT_BITS: u32 = 3 << 5 | 1 << 4;
+/// CONTROL: enabled, sending and receiving.
+const ENABLED: u32 = 1 | 1 << 8 | 1 << 9;
+/// Looks at a busy line before a byte is given up.
+const PATIENCE: u32 = 1 << 20;
+
+/// One PL011.
+#[derive(Clone, Copy)]
+pub struct Uart(u64);
+
+impl Uart {
+    /// The device at a host physical address.
+    ///
+    /// # Safety
+    /// A PL011 must be there, mapped to itself as device memory or with the MMU off.
+    #[must_use]
+    pub const unsafe fn new(base: u64) -> Self {
+        Self(base)
+    }
+
+    /// Makes sure that it sends: earlier firmware may have left it off.
+    pub fn enable(self) {
+        self.write(LINE, EIGHT_BITS);
+        self.write(CONTROL, ENABLED);
+    }
+
+    /// Sends bytes; false when the line stood still and the rest was dropped.
+    pub fn send(self, bytes: &[u8]) -> bool {
+        bytes.iter().all(|byte| {
+            let ready = (0..PATIENCE).any(|_| self.read(FLAGS) & FULL == 0);
+            if ready {
+                self.write(DATA, u32::from(*byte));
+            }
+            ready
+        })
+    }
+
+    /// Waits until all has been sent.
+    pub fn flush(self) {
+        let _ = (0..PATIENCE).any(|_| self.read(FLAGS) & BUSY == 0);
+    }
+
+    fn read(self, offset: u64) -> u32 {
+        // SAFETY: a register of the device that `new`'s caller vouched for.
+        unsafe { ptr::read_volatile((self.0 + offset) as *const u32) }
+    }
+
+    fn write(self, offset: u64, value: u32) {
+        // SAFETY: as above.
+        unsafe { ptr::write_volatile((self.0 + offset) as *mut u32, value) };
+    }
+}
