@@ -182,8 +182,8 @@ fn check_elf(bytes: &[u8]) -> Result<(), ImageError> {
     let half = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
     let word =
         |at: usize| header[at..at + 8].iter().rev().fold(0, |acc, b| acc << 8 | u64::from(*b));
-    if header[4..6] != [2, 1] || half(18) != 21 {
-        return Err(ImageError::Elf("not a little-endian 64-bit ELF for PowerPC"));
+    if header[4..6] != [2, 1] || ![21, 183].contains(&half(18)) {
+        return Err(ImageError::Elf("not a little-endian 64-bit ELF for PowerPC or arm64"));
     }
     let sections = u64::from(half(58)) * u64::from(half(60));
     if sections == 0 || word(40).checked_add(sections) != Some(bytes.len() as u64) {

@@ -18,6 +18,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anchorite_spec::Manifest;
+use anchorite_spec::manifest::ARCH_ARM64;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
@@ -25,17 +26,46 @@ use crate::cli;
 
 /// Where chip 0's memory ends: other chips' ranges stand above and are not set by `-m`.
 const CHIP_SPAN: u64 = 1 << 42;
+/// Where the RAM of QEMU's `virt` begins.
+const VIRT_RAM: u64 = 1 << 30;
+
+/// The CPU that an image is for, by its part number; the most capable if it is for any.
+fn arm64_cpu(manifest: &Manifest) -> &'static str {
+    match (manifest.pvr >> 4) & 0xfff {
+        0xD03 => "cortex-a53",
+        0xD08 => "cortex-a72",
+        0xD0C => "neoverse-n1",
+        _ => "max",
+    }
+}
+
+/// QEMU's program.
+pub fn program<'a>(args: &'a cli::RunArgs, manifest: &Manifest) -> &'a Path {
+    let usual = match manifest.arch {
+        ARCH_ARM64 => "qemu-system-aarch64",
+        _ => "qemu-system-ppc64",
+    };
+    args.qemu.as_deref().unwrap_or(Path::new(usual))
+}
 
 /// QEMU's program and the arguments that make it the image's machine, without console and control.
 pub fn machine(args: &cli::RunArgs, manifest: &Manifest) -> Vec<OsString> {
     let ends = manifest.ram().filter_map(anchorite_spec::Range::end);
     let ram = ends.filter(|end| *end <= CHIP_SPAN).max().unwrap_or(0);
-    let program = args.qemu.as_deref().unwrap_or(Path::new("qemu-system-ppc64"));
+    let machine = match manifest.arch {
+        ARCH_ARM64 => "virt,virtualization=on,gic-version=3",
+        _ => "powernv9",
+    };
+    // Chip 0 begins at 0; Arm's RAM elsewhere.
+    let ram = ram.saturating_sub(if manifest.arch == ARCH_ARM64 { VIRT_RAM } else { 0 });
+    let program = program(args, manifest);
     let mut line = vec![program.as_os_str().to_owned()];
     let mut add = |arguments: &[&str]| line.extend(arguments.iter().map(OsString::from));
-    add(&["-no-user-config", "-machine", "powernv9"]);
+    add(&["-no-user-config", "-machine", machine]);
     if let Some(cpu) = &args.cpu {
         add(&["-cpu", cpu]);
+    } else if manifest.arch == ARCH_ARM64 {
+        add(&["-cpu", arm64_cpu(manifest)]);
     }
     add(&["-smp", &manifest.cores.max(1).to_string()]);
     add(&["-m", &format!("{}M", ram >> 20)]);

@@ -155,7 +155,7 @@ impl<'a> Session<'a> {
         sender: Sender<Happening>,
         is_terminal: bool,
     ) -> Result<Self> {
-        let program = args.qemu.as_deref().unwrap_or("qemu-system-ppc64".as_ref()).display();
+        let program = qemu::program(args, manifest).display();
         let (mut qemu, lines) = Qemu::start(args, manifest).with_context(|| {
             format!(
                 "cannot start QEMU ({program}); scripts/setup installs it, --qemu names another"

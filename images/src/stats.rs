@@ -74,14 +74,17 @@ impl Reading {
     ///
     /// There is no anchor, or it leads to no ledger.
     pub fn take<M: Memory>(memory: &mut M) -> Result<Self> {
-        let anchor: Anchor = memory.read_value(anchor::POWER9_ADDRESS)?;
-        if !anchor.is_valid() || anchor.own_address != anchor::POWER9_ADDRESS {
-            return Err(Exit::refused(format!(
-                "no Anchorite firmware in this memory (nothing at {:#x} that leads to a ledger); \
-                 the machine may not have reached it yet, and a raw dump must begin at address 0",
-                anchor::POWER9_ADDRESS
-            )));
-        }
+        let found = anchor::ADDRESSES.into_iter().find_map(|address| {
+            let anchor: Anchor = memory.read_value(address).ok()?;
+            (anchor.is_valid() && anchor.own_address == address).then_some(anchor)
+        });
+        let Some(anchor) = found else {
+            return Err(Exit::refused(
+                "no Anchorite firmware in this memory (nothing that leads to a ledger where an \
+                 anchor may be); the machine may not have reached it yet, and a raw dump must begin \
+                 at address 0",
+            ));
+        };
         let ledger = read_ledger(memory, anchor.ledger)?
             .with_context(|| format!("no ledger at {:#x}, where the anchor says", anchor.ledger))?;
         Ok(Self { ledger, epitaph: memory.read_value(anchor.epitaph)? })

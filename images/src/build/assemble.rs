@@ -13,9 +13,6 @@ const PART_ALIGN: u64 = 0x1000;
 const ELF_HEADER: u16 = 64;
 const PROGRAM_HEADER: u16 = 56;
 const SECTION_HEADER: u16 = 64;
-const EM_PPC64: u16 = 21;
-/// ELFv2: without it a loader would take the entry point for a function descriptor.
-const ABI_ELFV2: u32 = 2;
 
 /// A part without its place in the file.
 pub struct Draft {
@@ -41,7 +38,12 @@ pub fn offsets(drafts: &[Draft]) -> Vec<u64> {
 
 /// Makes the file. `manifest` is complete but for parts, image size and digest.
 #[must_use]
-pub fn assemble(mut manifest: Manifest, drafts: &[Draft], entry_offset: u64) -> Vec<u8> {
+pub fn assemble(
+    mut manifest: Manifest,
+    drafts: &[Draft],
+    entry_offset: u64,
+    elf: (u16, u32),
+) -> Vec<u8> {
     let offsets = offsets(drafts);
     let end = offsets
         .last()
@@ -58,7 +60,7 @@ pub fn assemble(mut manifest: Manifest, drafts: &[Draft], entry_offset: u64) -> 
             ..draft.part
         };
     }
-    let mut image = elf_header(manifest.load_window.base, entry_offset, sections);
+    let mut image = elf_header(manifest.load_window.base, entry_offset, sections, elf);
     image.resize(IMAGE_OFFSET as usize + size_of::<Manifest>(), 0);
     for (draft, offset) in drafts.iter().zip(&offsets) {
         image.resize(*offset as usize, 0);
@@ -73,19 +75,19 @@ pub fn assemble(mut manifest: Manifest, drafts: &[Draft], entry_offset: u64) -> 
 }
 
 /// ELF header and the one program header.
-fn elf_header(base: u64, entry_offset: u64, sections: u64) -> Vec<u8> {
+fn elf_header(base: u64, entry_offset: u64, sections: u64, elf: (u16, u32)) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
     let half = |bytes: &mut Vec<u8>, value: u16| bytes.extend_from_slice(&value.to_le_bytes());
     let word = |bytes: &mut Vec<u8>, value: u32| bytes.extend_from_slice(&value.to_le_bytes());
     let long = |bytes: &mut Vec<u8>, value: u64| bytes.extend_from_slice(&value.to_le_bytes());
     half(&mut bytes, 2); // ET_EXEC
-    half(&mut bytes, EM_PPC64);
+    half(&mut bytes, elf.0);
     word(&mut bytes, 1);
     long(&mut bytes, base + entry_offset);
     long(&mut bytes, ELF_HEADER.into()); // program headers
     long(&mut bytes, sections);
-    word(&mut bytes, ABI_ELFV2);
+    word(&mut bytes, elf.1);
     half(&mut bytes, ELF_HEADER);
     half(&mut bytes, PROGRAM_HEADER);
     half(&mut bytes, 1);

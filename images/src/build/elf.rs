@@ -5,7 +5,10 @@
 //! has another remedy.
 use std::fmt;
 
-use object::elf::{EM_PPC64, ET_DYN, ET_EXEC, FileHeader64, PT_LOAD, R_PPC64_RELATIVE, SHT_RELA};
+use object::elf::{
+    EM_AARCH64, EM_PPC64, ET_DYN, ET_EXEC, FileHeader64, PT_LOAD, R_AARCH64_RELATIVE, R_PPC64_RELATIVE,
+    SHT_RELA,
+};
 use object::read::elf::{FileHeader, ProgramHeader, Rela, SectionHeader, Sym};
 use object::{LittleEndian, SectionIndex};
 
@@ -107,14 +110,14 @@ pub struct Elf<'a> {
 }
 
 impl<'a> Elf<'a> {
-    /// Reads a little-endian 64-bit PowerPC ELF.
+    /// Reads a little-endian 64-bit ELF for a machine.
     ///
     /// # Errors
     /// See [`ElfError`].
-    pub fn parse(bytes: &'a [u8]) -> Result<Self, ElfError> {
+    pub fn parse(bytes: &'a [u8], machine: u16) -> Result<Self, ElfError> {
         check_ident(bytes)?;
         let header = Header::parse(bytes).map_err(|_| ElfError::HeadersCut)?;
-        if header.e_machine(LE) != EM_PPC64 {
+        if header.e_machine(LE) != machine {
             return Err(ElfError::Machine(header.e_machine(LE)));
         }
         if ![ET_EXEC, ET_DYN].contains(&header.e_type(LE)) {
@@ -161,7 +164,12 @@ impl<'a> Elf<'a> {
             };
             for entry in entries {
                 let kind = entry.r_type(LE, false);
-                if kind != R_PPC64_RELATIVE {
+                let relative = match self.header.e_machine(LE) {
+                    EM_PPC64 => R_PPC64_RELATIVE,
+                    EM_AARCH64 => R_AARCH64_RELATIVE,
+                    _ => 0,
+                };
+                if kind != relative {
                     return Err(ElfError::Relocation(kind));
                 }
                 list.push((entry.r_offset(LE), entry.r_addend(LE) as u64));

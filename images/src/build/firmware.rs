@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The firmware's own two programs: the resident body, linked here to its final address, and the
 //! loader, which runs wherever it was put.
+use object::elf::EM_AARCH64;
 use anyhow::{Context, bail, ensure};
 
 use super::elf::Elf;
@@ -22,22 +23,24 @@ pub struct Body {
     pub ledger: u64,
     /// Host real address of the epitaph.
     pub epitaph: u64,
+    /// Bytes, from the first, that are executed and never written; 0 where nothing keeps them apart.
+    pub code: u64,
 }
 
 /// Bytes of memory that a body needs, from its ELF.
 ///
 /// # Errors
 /// The ELF is not one that this builder can link.
-pub fn body_memory(elf: &[u8]) -> anyhow::Result<u64> {
-    Ok(flatten(&Elf::parse(elf).context("the firmware's body")?)?.memory_size)
+pub fn body_memory(elf: &[u8], machine: u16) -> anyhow::Result<u64> {
+    Ok(flatten(&Elf::parse(elf, machine).context("the firmware's body")?)?.memory_size)
 }
 
 /// Links the body to its address.
 ///
 /// # Errors
 /// The ELF is not one that this builder can link.
-pub fn link_body(elf: &[u8], base: u64) -> anyhow::Result<Body> {
-    let elf = Elf::parse(elf).context("the firmware's body")?;
+pub fn link_body(elf: &[u8], base: u64, machine: u16) -> anyhow::Result<Body> {
+    let elf = Elf::parse(elf, machine).context("the firmware's body")?;
     let mut flat = flatten(&elf)?;
     for (place, addend) in elf.relative_relocations().context("the firmware's body")? {
         let at = usize::try_from(place)?;
@@ -55,6 +58,10 @@ pub fn link_body(elf: &[u8], base: u64) -> anyhow::Result<Body> {
         entry: address("body_start")?,
         ledger: address("LEDGER")?,
         epitaph: address("EPITAPH")?,
+        code: match machine {
+            EM_AARCH64 => address("body_data_start")? - base,
+            _ => 0,
+        },
         bytes: flat.bytes,
     })
 }
@@ -73,8 +80,8 @@ pub struct LoaderPlace {
 ///
 /// # Errors
 /// The ELF is not one that this builder can use.
-pub fn loader(elf: &[u8]) -> anyhow::Result<Vec<u8>> {
-    let elf = Elf::parse(elf).context("the firmware's loader")?;
+pub fn loader(elf: &[u8], machine: u16) -> anyhow::Result<Vec<u8>> {
+    let elf = Elf::parse(elf, machine).context("the firmware's loader")?;
     let mut flat = flatten(&elf)?;
     ensure!(elf.entry() == 0, "the firmware's loader must be entered at its first byte");
     ensure!(flat.bytes.len() >= header::SIZE, "the firmware's loader has no header");

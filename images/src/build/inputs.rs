@@ -123,20 +123,20 @@ fn recipes(root: &Path) -> Option<Vec<String>> {
 
 /// Whether the firmware's ELFs are there.
 #[must_use]
-pub fn has_firmware(root: &Path) -> bool {
-    ["loader.elf", "body.elf"].iter().all(|name| firmware_path(root, name).is_file())
+pub fn has_firmware(root: &Path, family: &str) -> bool {
+    ["loader.elf", "body.elf"].iter().all(|name| firmware_path(root, family, name).is_file())
 }
 
-fn firmware_path(root: &Path, name: &str) -> PathBuf {
-    root.join("target/firmware/power9").join(name)
+fn firmware_path(root: &Path, family: &str, name: &str) -> PathBuf {
+    root.join("target/firmware").join(family).join(name)
 }
 
 /// Reads one of the firmware's ELFs.
 ///
 /// # Errors
 /// It is not there.
-pub fn firmware_file(root: &Path, name: &str) -> anyhow::Result<Vec<u8>> {
-    let path = firmware_path(root, name);
+pub fn firmware_file(root: &Path, family: &str, name: &str) -> anyhow::Result<Vec<u8>> {
+    let path = firmware_path(root, family, name);
     std::fs::read(&path).with_context(|| {
         format!("the firmware {} is not there: `make tools` builds it", path.display())
     })

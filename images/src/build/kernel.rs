@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The guest kernel: an ELF as Linux ships it, or raw bytes, laid out as the guest's memory.
 use anchorite_spec::Range;
+use object::elf::EM_PPC64;
 
 use super::elf::{Elf, ElfError, Segment};
 use super::fault::Fault;
 use super::inputs::Input;
-use crate::config::checked::{Format, Guest};
+use crate::config::checked::{Config, Format, Guest};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::units;
 
@@ -28,9 +29,11 @@ pub struct Kernel {
 ///
 /// # Errors
 /// Why it cannot be the guest's kernel, and what to do.
-pub fn lay_out(input: &Input, guest: &Guest) -> Result<Kernel, Fault> {
+pub fn lay_out(input: &Input, config: &Config) -> Result<Kernel, Fault> {
+    let guest = &config.guest;
     let kernel = match guest.format {
         Format::Raw { load, entry } => raw(input, load, entry),
+        Format::Auto | Format::Elf if config.platform.arm.is_some() => arm64_image(input, guest),
         Format::Auto | Format::Elf => elf(input, guest),
     }?;
     if !in_ram(kernel.memory, guest) {
@@ -55,9 +58,39 @@ fn raw(input: &Input, load: u64, entry: u64) -> Result<Kernel, Fault> {
     Ok(Kernel { bytes: input.bytes.clone(), memory, entry })
 }
 
+/// An arm64 `Image` (Linux, Documentation/arch/arm64/booting.rst): 2 MiB aligned plus its offset, in
+/// the guest's first region, with as much memory as it says that it needs.
+fn arm64_image(input: &Input, guest: &Guest) -> Result<Kernel, Fault> {
+    const ALIGN: u64 = 2 << 20;
+    const BIG_ENDIAN: u64 = 1;
+    let word = |at: usize| {
+        let bytes = input.bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
+        bytes.map(u64::from_le_bytes)
+    };
+    let refuse = |label: &str, help: &str| {
+        let title = format!("{} cannot be the guest's kernel", input.name);
+        Fault::from(Diagnostic::new("kernel", title, input.span.clone(), label).help(help))
+    };
+    let header = (input.bytes.get(56..60), word(8), word(16), word(24));
+    let (Some(b"ARM\x64"), Some(offset), Some(size), Some(flags)) = header else {
+        let help = "name an uncompressed arm64 `Image` (Debian: vmlinuz of linux-image-*-arm64)";
+        return Err(refuse("it is no arm64 Image", help));
+    };
+    if flags & BIG_ENDIAN != 0 {
+        return Err(refuse("it is big-endian", "name a little-endian kernel"));
+    }
+    let first = guest.memory.first().map_or(0, |memory| memory.value.guest.base);
+    let base = first.next_multiple_of(ALIGN).saturating_add(offset);
+    let memory = Range::new(base, size.max(input.bytes.len() as u64));
+    if memory.end().is_none() {
+        return Err(refuse("its header asks for impossible memory", "copy the file again"));
+    }
+    Ok(Kernel { bytes: input.bytes.clone(), memory, entry: base })
+}
+
 fn elf(input: &Input, guest: &Guest) -> Result<Kernel, Fault> {
     let refuse = |error: ElfError| Fault::from(refusal(input, &error));
-    let elf = Elf::parse(&input.bytes).map_err(refuse)?;
+    let elf = Elf::parse(&input.bytes, EM_PPC64).map_err(refuse)?;
     let segments = placed(&elf);
     check_overlap(&segments).map_err(refuse)?;
     for (address, segment) in &segments {

@@ -8,8 +8,6 @@ use crate::config::checked::{Compression, Config, Memory, Placed};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::units;
 
-/// Bytes of the stack that loader and body start on.
-const BOOT_STACK: u64 = 32 << 10;
 /// Alignment of the table root, and of what the guest is given.
 const PAGE: u64 = 0x1_0000;
 /// Between the kernel's last byte and what follows it.
@@ -34,10 +32,10 @@ pub struct FirmwareLayout {
 impl FirmwareLayout {
     /// Lays the firmware out from the base of its memory.
     #[must_use]
-    pub fn new(base: u64, body_size: u64) -> Self {
+    pub fn new(base: u64, body_size: u64, boot_stack: u64) -> Self {
         let body = Range::new(base, body_size);
         let manifest = after(body, 64, size_of::<Manifest>() as u64);
-        let stack = after(manifest, 64, BOOT_STACK);
+        let stack = after(manifest, 64, boot_stack);
         Self { body, manifest, stack, tables: after(stack, PAGE, 0).base }
     }
 }
@@ -86,7 +84,10 @@ impl GuestLayout {
             .iter()
             .find(|memory| memory.value.guest.base == 0)
             .or(config.guest.memory.first());
-        let top = low.map_or(0, |memory| memory.value.guest.size.min(LOW_MEMORY));
+        let top = match (config.platform.guest_zero, low) {
+            (true, low) => low.map_or(0, |memory| memory.value.guest.size.min(LOW_MEMORY)),
+            (false, low) => low.and_then(|memory| memory.value.guest.end()).unwrap_or(0),
+        };
         let start = if kernel.base < top { kernel.base.saturating_add(kernel.size) } else { 0 };
         let mut last = Range::new(start, GAP);
         let initrd = sizes.initrd.map(|size| {

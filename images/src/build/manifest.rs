@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Writes down what an image holds.
 use anchorite_spec::manifest::{
-    ARCH_POWER9, Arm64, BOOT_OPAL_PAYLOAD, EARLIER_RANGES, MAGIC, MAPPINGS, Mapping, Name, PARTS, Part,
+    Arm64, EARLIER_RANGES, MAGIC, MAPPINGS, Mapping, Name, PARTS, Part,
     RAM_RANGES, VCPUS, VERSION,
 };
 use anchorite_spec::{Manifest, Range};
 use anyhow::ensure;
+use anchorite_tables::stage2::Stage2;
 use sha2::{Digest, Sha256};
 use zerocopy::FromZeros;
 
@@ -14,6 +15,7 @@ use super::firmware::Body;
 use super::kernel::Kernel;
 use super::layout::FirmwareLayout;
 use super::tables::Tables;
+use crate::config::checked::Config;
 use crate::config::Loaded;
 use crate::config::overrides::Override;
 use crate::image::{digest, hex};
@@ -58,8 +60,8 @@ impl Facts<'_> {
             frame_digest: [0; 32],
             build_id: self.build_id(),
             board: Name::new(&config.board),
-            arch: ARCH_POWER9,
-            boot: BOOT_OPAL_PAYLOAD,
+            arch: platform.arch,
+            boot: platform.boot,
             vcpus: guest.vcpus.len() as u32,
             cores,
             vcpu_cpu,
@@ -87,7 +89,7 @@ impl Facts<'_> {
             xive_tima_host: guest.xive.tima_host,
             xive_esb_guest: guest.xive.esb,
             xive_sources: guest.xive.sources,
-            arm64: Arm64::new_zeroed(),
+            arm64: arm64(config, self.body)?,
             ram: fill(&config.ram, [Range::default(); RAM_RANGES])?,
             earlier: fill(&[platform.earlier], [Range::default(); EARLIER_RANGES])?,
             parts: [Part::new_zeroed(); PARTS],
@@ -130,6 +132,24 @@ impl Facts<'_> {
         }
         lines
     }
+}
+
+fn arm64(config: &Config, body: &Body) -> anyhow::Result<Arm64> {
+    let Some(arm) = config.platform.arm else { return Ok(Arm64::new_zeroed()) };
+    let context = Stage2::smallest(config.guest.ipa_bits)?;
+    Ok(Arm64 {
+        vtcr: context.vtcr(),
+        ipa_bits: context.ipa_bits(),
+        start_level: context.start_level(),
+        root_tables: context.root_tables() as u32,
+        pa_range: (context.vtcr() >> 16 & 7) as u32,
+        distributor: arm.distributor.base,
+        redistributor: arm.redistributor.base,
+        redistributor_guest: arm.redistributor.base,
+        uart: arm.uart,
+        machine_tree: arm.machine_tree,
+        code_bytes: body.code,
+    })
 }
 
 /// The overrides as lines. A long value is named by its digest, so that all keys stay readable.

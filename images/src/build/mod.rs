@@ -17,12 +17,13 @@ mod report;
 mod rtas;
 mod tables;
 mod tree;
+mod tree_arm64;
 
 use std::path::Path;
 
 use anchorite_spec::Range;
 use anchorite_spec::manifest::{
-    CODEC_NONE, CODEC_ZSTD, IMAGE_OFFSET, PART_BODY, PART_GUEST_TREE, PART_INITRD, PART_KERNEL,
+    ARCH_POWER9, CODEC_NONE, CODEC_ZSTD, IMAGE_OFFSET, PART_BODY, PART_GUEST_TREE, PART_INITRD, PART_KERNEL,
     PART_LOADER, PART_RTAS, PART_TABLES, Part, SPACE_GUEST, SPACE_HOST, SPACE_IMAGE,
 };
 use anyhow::Context;
@@ -96,8 +97,8 @@ pub fn preflight(loaded: &Loaded) -> anyhow::Result<Preflight> {
     let kernel = result.keep(inputs::guest_file(&root, &config.guest.kernel, Kind::Kernel))?;
     let initrd = result.keep(initrd(&root, config))?;
     let (Some(kernel), Some(initrd)) = (kernel, initrd) else { return Ok(result) };
-    if !inputs::has_firmware(&root) {
-        let fits = kernel::lay_out(&kernel, &config.guest)
+    if !inputs::has_firmware(&root, config.platform.family) {
+        let fits = kernel::lay_out(&kernel, config)
             .and_then(|kernel| guest_layout(config, &kernel, initrd.as_ref()));
         result.keep(fits)?;
         result.unchecked.push("the image's size: `make tools` builds the firmware".into());
@@ -133,26 +134,30 @@ pub fn image(loaded: &Loaded) -> Result<Vec<u8>, Fault> {
     let inputs = Inputs {
         kernel: inputs::guest_file(&root, &config.guest.kernel, Kind::Kernel)?,
         initrd: initrd(&root, config)?,
-        loader: inputs::firmware_file(&root, "loader.elf")?,
-        body: inputs::firmware_file(&root, "body.elf")?,
+        loader: inputs::firmware_file(&root, config.platform.family, "loader.elf")?,
+        body: inputs::firmware_file(&root, config.platform.family, "body.elf")?,
     };
-    let kernel = kernel::lay_out(&inputs.kernel, &config.guest)?;
+    let kernel = kernel::lay_out(&inputs.kernel, config)?;
     let guest = guest_layout(config, &kernel, inputs.initrd.as_ref())?;
     let tree = tree::make(config, &guest);
 
     let memory = config.firmware.value;
-    let layout = FirmwareLayout::new(memory.base, firmware::body_memory(&inputs.body)?);
-    let body = firmware::link_body(&inputs.body, memory.base)?;
+    let (machine, _) = config.platform.elf;
+    let body_size = firmware::body_memory(&inputs.body, machine)?;
+    let layout = FirmwareLayout::new(memory.base, body_size, config.platform.boot_stack);
+    let body = firmware::link_body(&inputs.body, memory.base, machine)?;
     let mappings = tables::mappings(config);
     let tables = tables::make(config, &mappings, layout.tables)?;
 
     let mut drafts = vec![
-        loader_draft(firmware::loader(&inputs.loader)?),
+        loader_draft(firmware::loader(&inputs.loader, machine)?),
         body_draft(&body, layout.body),
         tables_draft(&tables),
         guest_draft(PART_GUEST_TREE, guest.tree.base, tree.bytes.clone(), guest.tree.size),
-        guest_draft(PART_RTAS, guest.rtas.base, rtas::stub(), rtas::MEMORY),
     ];
+    if config.platform.arch == ARCH_POWER9 {
+        drafts.push(guest_draft(PART_RTAS, guest.rtas.base, rtas::stub(), rtas::MEMORY));
+    }
     drafts.extend(payload(&root, config, &kernel, inputs.initrd.as_ref(), &guest)?);
 
     let loader_offset = assemble::offsets(&drafts)[0];
@@ -175,7 +180,7 @@ pub fn image(loaded: &Loaded) -> Result<Vec<u8>, Fault> {
         seed_offset: tree.seed_offset,
     }
     .manifest()?;
-    let image = assemble::assemble(manifest, &drafts, loader_offset);
+    let image = assemble::assemble(manifest, &drafts, loader_offset, config.platform.elf);
     check_size(config, image.len() as u64)?;
     Ok(image)
 }
@@ -199,7 +204,7 @@ fn guest_layout(
     let sizes = GuestSizes {
         initrd: initrd.map(|initrd| initrd.bytes.len() as u64),
         tree: tree::make(config, &draft).bytes.len() as u64,
-        rtas: rtas::MEMORY,
+        rtas: if config.platform.arch == ARCH_POWER9 { rtas::MEMORY } else { 0 },
     };
     GuestLayout::new(config, kernel.memory, sizes)
 }

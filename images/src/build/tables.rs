@@ -5,12 +5,15 @@ use anchorite_spec::manifest::{
     MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, Mapping, Name, PERM_DMA, PERM_R, PERM_W, PERM_X,
 };
 use anchorite_tables::radix::{MapError, Memory, RadixBuilder, Region};
+use anchorite_tables::stage2::{self, Stage2};
 
 use super::fault::Fault;
 use super::layout::firmware_too_small;
 use crate::config::checked::{Config, XIVE_PAGE};
 use crate::config::diagnostic::Diagnostic;
 
+/// Stage 2 leaves of the guest bear this owner.
+const GUEST: u8 = 1;
 /// Pages from this size on can stand beside boot leaves.
 const LARGE_PAGE: u64 = 0x1_0000;
 
@@ -32,15 +35,43 @@ pub fn mappings(config: &Config) -> Vec<Mapping> {
         let perms = PERM_R | PERM_W | PERM_X;
         list.push(mapping(&memory.name, MAP_RAM, perms, memory.guest, memory.host));
     }
-    let (xive, registers) = (&guest.xive, PERM_R | PERM_W);
+    let registers = PERM_R | PERM_W;
+    if let Some(arm) = config.platform.arm {
+        let device = |name: &str, perms, range| mapping(name, MAP_DEVICE, perms, range, range);
+        list.push(device("gic-distributor", registers, arm.distributor));
+        for cpu in 0..guest.vcpus.len() as u64 {
+            // Control frames are read directly; what is written to them goes through a filter.
+            let control = Range::new(
+                arm.redistributor.base + cpu * arm.redistributor.size,
+                arm.redistributor.size / 2,
+            );
+            let local = Range::new(control.base + control.size, control.size);
+            list.push(device(&format!("gic-control-{cpu}"), PERM_R, control));
+            list.push(device(&format!("gic-local-{cpu}"), registers, local));
+        }
+        return with_devices(list, config);
+    }
+    let xive = &guest.xive;
     let tima = Range::new(xive.tima, XIVE_PAGE);
     let tima_host = Range::new(xive.tima_host, XIVE_PAGE);
     list.push(mapping("xive-tima", MAP_DEVICE, registers, tima, tima_host));
     let window = config.platform.esb_window;
     list.push(mapping("xive-esb", MAP_BOOT_LEAF, registers, xive.esb_range(), window));
-    for device in guest.devices.iter().map(|device| &device.value) {
-        let perms = registers | if device.dma_trusted { PERM_DMA } else { 0 };
-        list.push(mapping(&device.name, MAP_DEVICE, perms, device.guest, device.host));
+    with_devices(list, config)
+}
+
+fn with_devices(mut list: Vec<Mapping>, config: &Config) -> Vec<Mapping> {
+    for device in config.guest.devices.iter().map(|device| &device.value) {
+        let perms = PERM_R | PERM_W | if device.dma_trusted { PERM_DMA } else { 0 };
+        list.push(Mapping {
+            name: Name::new(&device.name),
+            kind: MAP_DEVICE,
+            perms,
+            guest: device.guest.base,
+            size: device.guest.size,
+            host: device.host.base,
+            host_size: device.host.size,
+        });
     }
     list
 }
@@ -58,6 +89,9 @@ pub struct Tables {
 /// # Errors
 /// They do not fit the firmware's memory, or two devices want pages that cannot stand together.
 pub fn make(config: &Config, mappings: &[Mapping], base: u64) -> Result<Tables, Fault> {
+    if config.platform.arm.is_some() {
+        return stage2(config, mappings, base);
+    }
     let memory = &config.firmware;
     let end = memory.value.base + memory.value.size;
     let room = end.saturating_sub(base).min(64 << 20);
@@ -74,10 +108,43 @@ pub fn make(config: &Config, mappings: &[Mapping], base: u64) -> Result<Tables, 
     for mapping in order {
         add(&mut builder, mapping).map_err(|error| match error {
             MapError::ArenaFull => too_small(),
-            other => refuse(config, mapping, other),
+            other => refuse(config, mapping, &other),
         })?;
     }
     let (root, used) = builder.finish();
+    arena.truncate(used);
+    Ok(Tables { bytes: arena, root })
+}
+
+/// The same for arm64.
+fn stage2(config: &Config, mappings: &[Mapping], base: u64) -> Result<Tables, Fault> {
+    let memory = &config.firmware;
+    let context = Stage2::smallest(config.guest.ipa_bits).map_err(anyhow::Error::new)?;
+    let room = (memory.value.base + memory.value.size).saturating_sub(base).min(64 << 20);
+    let mut arena = vec![0; 64 << 20];
+    let mut tables = stage2::Tables::new(context, &mut arena, base).map_err(anyhow::Error::new)?;
+    for mapping in mappings {
+        let kind = if mapping.kind == MAP_RAM {
+            stage2::Memory::Normal
+        } else {
+            stage2::Memory::Device
+        };
+        let region = stage2::Region {
+            guest: mapping.guest,
+            host: mapping.host,
+            size: mapping.size,
+            perms: mapping.perms & (PERM_R | PERM_W | PERM_X),
+            memory: kind,
+            pages_only: false,
+            owner: GUEST,
+        };
+        tables.map(&region).map_err(|error| refuse(config, mapping, &error))?;
+    }
+    let (root, used) = tables.finish();
+    if used as u64 > room {
+        let needed = base - memory.value.base + used as u64;
+        return Err(firmware_too_small(memory, needed).into());
+    }
     arena.truncate(used);
     Ok(Tables { bytes: arena, root })
 }
@@ -102,7 +169,7 @@ fn needed(mappings: &[Mapping], base: u64, memory: Range) -> u64 {
     base - memory.base + used.unwrap_or(64 << 20)
 }
 
-fn refuse(config: &Config, mapping: &Mapping, error: MapError) -> Fault {
+fn refuse(config: &Config, mapping: &Mapping, error: &dyn std::error::Error) -> Fault {
     let name = mapping.name.as_str();
     let places = config.guest.devices.iter().map(|device| (&device.value.name, &device.span));
     let place = places

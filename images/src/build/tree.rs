@@ -17,7 +17,7 @@ const VTY: u32 = 0x7100_0000;
 const STDOUT: &str = "/vdevice/vty@71000000";
 const XIVE_PHANDLE: u32 = 1;
 /// Marks the place of the seed until it is known; then zeros stand there.
-const SEED: [u8; 32] = *b"\xffanchorite: the seed lands here\xff";
+pub(super) const SEED: [u8; 32] = *b"\xffanchorite: the seed lands here\xff";
 
 /// POWER9 in architected form: no work-around for a particular revision is wanted.
 const CPU_VERSION: u32 = 0x0F00_0005;
@@ -59,6 +59,9 @@ pub struct GuestTree {
 /// Makes the tree. Its size does not depend on the addresses in `layout`.
 #[must_use]
 pub fn make(config: &Config, layout: &GuestLayout) -> GuestTree {
+    if config.platform.arm.is_some() {
+        return super::tree_arm64::make(config, layout);
+    }
     let mut tree = DeviceTree::new();
     tree.memory_reservations = layout
         .initrd
@@ -88,7 +91,7 @@ pub fn make(config: &Config, layout: &GuestLayout) -> GuestTree {
 }
 
 /// Finds the seed's place and clears it.
-fn with_seed(mut bytes: Vec<u8>) -> GuestTree {
+pub(super) fn with_seed(mut bytes: Vec<u8>) -> GuestTree {
     let at = bytes.windows(SEED.len()).position(|window| window == SEED).unwrap_or(0);
     if at != 0 {
         bytes[at..at + SEED.len()].fill(0);
@@ -228,11 +231,11 @@ fn xive(config: &Config) -> DeviceTreeNode {
     node
 }
 
-fn cells(values: &[u64]) -> Vec<u8> {
+pub(super) fn cells(values: &[u64]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_be_bytes()).collect()
 }
 
 /// The writer's own check knows only names of up to 31 characters; PAPR has longer ones.
-fn set(node: &mut DeviceTreeNode, name: &str, value: impl ToPropertyValue) {
+pub(super) fn set(node: &mut DeviceTreeNode, name: &str, value: impl ToPropertyValue) {
     node.add_property(DeviceTreeProperty::new_unchecked(name, value));
 }

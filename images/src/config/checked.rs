@@ -63,8 +63,10 @@ pub struct Guest {
     pub format: Format,
     /// Entered little-endian.
     pub little_endian: bool,
-    /// The interrupt controller.
+    /// The interrupt controller; all zero where it is another.
     pub xive: Xive,
+    /// Bits of guest addresses (arm64).
+    pub ipa_bits: u32,
     /// The machine's CPU of each vCPU.
     pub vcpus: Vec<u32>,
     /// RAM.
@@ -99,7 +101,7 @@ pub enum Format {
 }
 
 /// The guest's interrupt controller.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Xive {
     /// Guest real address of the OS page of the thread interrupt management area.
     pub tima: u64,
@@ -133,10 +135,21 @@ pub struct Device {
     pub guest: Range,
     /// Host real addresses of its registers.
     pub host: Range,
+    /// What the guest's tree says of it: a model, and its interrupt.
+    pub model: Option<(Model, u32)>,
     /// Where the host address was written.
     pub host_span: Span,
     /// It moves data by itself, and the config trusts it.
     pub dma_trusted: bool,
+}
+
+/// Devices that the builder can describe to a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Model {
+    /// Arm's UART.
+    Pl011,
+    /// Arm's clock.
+    Pl031,
 }
 
 /// Bytes of one page of interrupt controller registers.

@@ -1,34 +1,128 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What platforms fix, whatever a config says.
 use anchorite_spec::Range;
+use anchorite_spec::manifest::{ARCH_ARM64, ARCH_POWER9, BOOT_ARM64_IMAGE, BOOT_OPAL_PAYLOAD};
 
 /// Facts of a platform and of its earlier firmware.
 #[derive(Clone, Copy, Debug)]
 pub struct Platform {
-    /// The exception vectors.
+    /// One of the manifest's `ARCH_*` numbers.
+    pub arch: u32,
+    /// One of the manifest's `BOOT_*` numbers.
+    pub boot: u32,
+    /// Where the firmware's ELFs are, under `target/firmware/`.
+    pub family: &'static str,
+    /// ELF's number of the machine, and what images have in `e_flags`.
+    pub elf: (u16, u32),
+    /// The exception vectors, or the page of the anchor.
     pub vectors: Range,
     /// Where the earlier firmware puts the image.
     pub load_window: Range,
     /// Memory that the earlier firmware keeps.
     pub earlier: Range,
-    /// Where the machine's interrupt sources may have their pages.
+    /// How messages name the three ranges above.
+    pub names: [&'static str; 3],
+    /// Where the machine's interrupt sources may have their pages; empty if it has no such pages.
     pub esb_window: Range,
-    /// Timebase ticks per second.
+    /// Timebase ticks per second; 0 if only the machine knows.
     pub timebase_hz: u64,
+    /// Guest addresses.
+    pub guest_space: Range,
+    /// Whether a guest needs memory at its address 0.
+    pub guest_zero: bool,
+    /// Bytes of the stack that loader and body start on, with what the loader keeps below it.
+    pub boot_stack: u64,
+    /// The most vCPUs.
+    pub vcpus: usize,
+    /// Registers that would let a guest reach round its walls, with their owners.
+    pub forbidden: &'static [(&'static str, Range)],
+    /// What only Arm machines have.
+    pub arm: Option<Arm>,
 }
+
+/// What only Arm machines have.
+#[derive(Clone, Copy, Debug)]
+pub struct Arm {
+    /// The interrupt distributor.
+    pub distributor: Range,
+    /// The first CPU's redistributor; the others follow.
+    pub redistributor: Range,
+    /// The UART that firmware and guest share.
+    pub uart: u64,
+    /// The machine's tree, if no register leads to it.
+    pub machine_tree: u64,
+}
+
+/// Where chip 0 has the pages of its interrupt sources.
+const ESB_WINDOW: Range = Range::new(0x0006_0100_0000_0000, 0x80_0000_0000);
 
 /// PowerNV: skiboot's payload on POWER9, chip 0.
 pub const POWERNV: Platform = Platform {
+    arch: ARCH_POWER9,
+    boot: BOOT_OPAL_PAYLOAD,
+    family: "power9",
+    // ELFv2: without it a loader would take the entry point for a function descriptor.
+    elf: (21, 2),
     vectors: Range::new(0, 0x2000),
     load_window: Range::new(0x2000_0000, 0x0800_0000),
     earlier: Range::new(0x3000_0000, 0x0300_0000),
-    esb_window: Range::new(0x0006_0100_0000_0000, 0x80_0000_0000),
+    names: [
+        "the machine's exception vectors",
+        "the window into which skiboot loads the image",
+        "skiboot's own memory",
+    ],
+    esb_window: ESB_WINDOW,
     timebase_hz: 512_000_000,
+    guest_space: Range::new(0, 1 << 52),
+    guest_zero: true,
+    boot_stack: 32 << 10,
+    vcpus: 1,
+    forbidden: &FORBIDDEN,
+    arm: None,
 };
 
+/// QEMU's `virt` machine with GICv3 and EL2.
+pub const QEMU_VIRT: Platform = Platform {
+    arch: ARCH_ARM64,
+    boot: BOOT_ARM64_IMAGE,
+    family: "arm64",
+    elf: (183, 0),
+    vectors: Range::new(anchorite_spec::anchor::ARM64_ADDRESS, 0x1000),
+    load_window: Range::new(0x4020_0000, 0x07E0_0000),
+    earlier: Range::new(0x4000_0000, 0x001F_0000),
+    names: [
+        "the page by which outsiders find the firmware",
+        "the window into which QEMU loads the image",
+        "the machine's own device tree",
+    ],
+    esb_window: Range::new(0, 0),
+    timebase_hz: 0,
+    guest_space: Range::new(0, 1 << 48),
+    guest_zero: false,
+    boot_stack: 96 << 10,
+    vcpus: 4,
+    forbidden: &VIRT_FORBIDDEN,
+    arm: Some(Arm {
+        distributor: Range::new(0x0800_0000, 0x1_0000),
+        redistributor: Range::new(0x080A_0000, 0x2_0000),
+        uart: 0x0900_0000,
+        machine_tree: 0x4000_0000,
+    }),
+};
+
+/// Registers of QEMU's `virt` that would let a guest reach round its walls.
+const VIRT_FORBIDDEN: [(&str, Range); 6] = [
+    ("the interrupt distributor beside the firmware's own mapping", Range::new(0x0800_0000, 0x8_0000)),
+    ("the interrupt translation service, whose tables bypass stage 2", Range::new(0x0808_0000, 0x2_0000)),
+    ("the interrupt redistributors beside the firmware's filter", Range::new(0x080A_0000, 0x00F6_0000)),
+    ("QEMU's configuration interface, which moves data by itself", Range::new(0x0902_0000, 0x1_0000)),
+    ("the IOMMU", Range::new(0x0905_0000, 0x2_0000)),
+    ("PCI devices, which move data by themselves", Range::new(0x1000_0000, 0x3000_0000)),
+];
+
 /// Registers of chip 0 that would let a guest reach round its walls, with their owners.
-pub const FORBIDDEN: [(&str, Range); 6] = [
-    ("the interrupt sources of the whole machine", POWERNV.esb_window),
+const FORBIDDEN: [(&str, Range); 6] = [
+    ("the interrupt sources of the whole machine", ESB_WINDOW),
     ("the interrupt controller's event queues", Range::new(0x0006_0180_0000_0000, 0x10_0000_0000)),
     ("the interrupt controller's set-up registers", Range::new(0x0006_0302_0310_0000, 0x8_0000)),
     ("the hypervisor's interrupt pages", Range::new(0x0006_0302_0318_0000, 0x2_0000)),

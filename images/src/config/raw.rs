@@ -38,17 +38,18 @@ pub struct RawBoard {
     /// The board's name, at most 32 bytes.
     #[schemars(with = "String")]
     pub name: Field<String>,
-    /// The architecture: `power9`. (`arm64` is half-built and refused.)
+    /// The architecture: `power9` or `arm64`.
     #[schemars(with = "String")]
     pub arch: Field<String>,
-    /// The platform: `powernv`.
+    /// The platform: `powernv` for POWER9, `qemu-virt` for arm64.
     #[schemars(with = "String")]
     pub platform: Field<String>,
-    /// The processor that the machine must have: `power9`.
+    /// The processor that the machine must have: `power9`; for arm64 `cortex-a53`, `cortex-a72`,
+    /// `neoverse-n1` or `any`.
     #[schemars(with = "String")]
     pub cpu: Field<String>,
-    /// How the machine starts the image: `opal-payload`, as skiboot's payload. (`bare` and
-    /// `arm64-image` are half-built and refused.)
+    /// How the machine starts the image: `opal-payload`, as skiboot's payload, or `arm64-image`, at
+    /// EL2 as a kernel would be. (`bare` is half-built and refused.)
     #[schemars(with = "String")]
     pub boot: Field<String>,
 }
@@ -72,7 +73,8 @@ pub struct RawFirmware {
     /// RAM for the firmware's code, data and tables.
     #[schemars(with = "RawRam")]
     pub memory: Field<RawRam>,
-    /// Where firmware and guest write text: `opal`. (`uart` is half-built and refused.)
+    /// Where firmware and guest write text: `opal`, or `pl011` on arm64. (`uart` is half-built and
+    /// refused.)
     #[schemars(with = "String")]
     pub console: Field<String>,
     /// Measure the time of exits. (`true` is half-built and refused.) Default: `false`.
@@ -157,10 +159,13 @@ pub struct RawGuest {
     /// value of `load`.
     #[schemars(with = "Option<String>")]
     pub entry: Field<String>,
-    /// The guest's interrupt controller.
-    #[schemars(with = "RawXive")]
+    /// The guest's interrupt controller on POWER9. Must be there on POWER9, and nowhere else.
+    #[schemars(with = "Option<RawXive>")]
     pub xive: Field<RawXive>,
-    /// The guest's CPUs. This version runs one.
+    /// Second-stage translation. Only for arm64.
+    #[schemars(with = "Option<RawStage2>")]
+    pub stage2: Field<RawStage2>,
+    /// The guest's CPUs: one on POWER9, up to four on arm64.
     #[schemars(with = "Vec<RawVcpu>", length(min = 1))]
     pub vcpu: Field<Vec<Spanned<RawVcpu>>>,
     /// The guest's RAM.
@@ -187,6 +192,16 @@ pub struct RawXive {
     /// Interrupt sources, two 64 KiB pages each: 1 to 256.
     #[schemars(with = "i64", range(min = 1, max = 256))]
     pub sources: Field<i64>,
+}
+
+/// Second-stage translation of arm64.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawStage2 {
+    /// Bits of guest addresses, 32 to 48. A processor needs as many bits of physical address.
+    /// Default: `40`.
+    #[schemars(with = "Option<i64>", range(min = 32, max = 48))]
+    pub ipa_bits: Field<i64>,
 }
 
 /// One CPU of the guest.
@@ -226,7 +241,11 @@ pub struct RawDevice {
     /// Its registers.
     #[schemars(with = "RawMmio")]
     pub mmio: Field<RawMmio>,
-    /// Its interrupt. (Half-built and refused.)
+    /// What it is, for the guest's tree: `pl011` or `pl031`. Only for arm64. Default: not described.
+    #[schemars(with = "Option<String>")]
+    pub model: Field<String>,
+    /// The number of its interrupt among the shared peripheral interrupts. Only for arm64, with
+    /// `model`. (Half-built and refused on POWER9.)
     #[schemars(with = "Option<i64>")]
     pub irq: Field<i64>,
     /// Whether it moves data by itself: `none`, or `trusted`, which no wall holds. Default: `none`.

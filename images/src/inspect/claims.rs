@@ -7,16 +7,15 @@
 use std::fmt;
 
 use anchorite_spec::manifest::{
-    ARCH_POWER9, BOOT_OPAL_PAYLOAD, IMAGE_OFFSET, MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, Mapping,
+    ARCH_ARM64, IMAGE_OFFSET, MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, Mapping,
     PART_BODY, PART_KERNEL, PART_LOADER, PART_TABLES, PERM_DMA, PERM_R, PERM_W, PERM_X,
-    SPACE_GUEST, SPACE_HOST, SPACE_IMAGE,
+    SPACE_GUEST, SPACE_HOST, SPACE_IMAGE, VCPUS,
 };
 use anchorite_spec::{Epitaph, Ledger, Manifest, Range};
-use anchorite_tables::walk::Leaf;
 
 use super::clean;
-use super::walked::Walked;
-use crate::config::platform::{FORBIDDEN, POWERNV};
+use super::walked::{Kind, Leaf, Walked};
+use crate::config::platform::{POWERNV, Platform, QEMU_VIRT};
 use crate::config::units;
 use crate::image::loader_header;
 
@@ -34,17 +33,15 @@ pub struct Wall {
 const EMPTY_BOOT_LEAF: u64 = 1 << 9;
 const SMALL_PAGE: u64 = 1 << 12;
 const BOOT_LEAF_PAGE: u64 = 1 << 16;
-/// Attribute fields of a leaf.
-const ORDINARY: u8 = 0;
-const NON_IDEMPOTENT: u8 = 2;
 
 type Outcome = Result<(), String>;
 
 /// Judges an image by its manifest and its tables.
 #[must_use]
 pub fn judge(manifest: &Manifest, tables: &[u8], bytes: &[u8]) -> Vec<Wall> {
-    let image = Image { manifest, tables, bytes };
-    let walked = Walked::new(tables, manifest.tables.base, manifest.table_root);
+    let platform = if manifest.arch == ARCH_ARM64 { QEMU_VIRT } else { POWERNV };
+    let image = Image { manifest, tables, bytes, platform };
+    let walked = Walked::new(tables, manifest);
     let mut walls = Vec::new();
     let mut add = |id, claim, outcome: Outcome| walls.push(Wall { id, claim, why: outcome.err() });
     add("platform", "the image is for a platform whose own memory is known", image.platform());
@@ -86,6 +83,7 @@ struct Image<'a> {
     manifest: &'a Manifest,
     tables: &'a [u8],
     bytes: &'a [u8],
+    platform: Platform,
 }
 
 fn claim(holds: bool, why: impl FnOnce() -> String) -> Outcome {
@@ -135,17 +133,18 @@ impl Image<'_> {
 
     fn platform(&self) -> Outcome {
         let manifest = self.manifest;
-        claim(manifest.arch == ARCH_POWER9 && manifest.boot == BOOT_OPAL_PAYLOAD, || {
+        let platform = &self.platform;
+        claim((manifest.arch, manifest.boot) == (platform.arch, platform.boot), || {
             format!("architecture {} and boot {} are not known", manifest.arch, manifest.boot)
         })?;
-        claim(manifest.vectors == POWERNV.vectors, || {
+        claim(manifest.vectors == platform.vectors, || {
             format!("the vectors are stated as {}", units::range(manifest.vectors))
         })?;
-        claim(manifest.load_window == POWERNV.load_window, || {
+        claim(manifest.load_window == platform.load_window, || {
             format!("the load window is stated as {}", units::range(manifest.load_window))
         })?;
-        claim(manifest.earlier().any(|range| range.contains(POWERNV.earlier)), || {
-            "skiboot's memory is not stated as kept".into()
+        claim(manifest.earlier().any(|range| range.contains(platform.earlier)), || {
+            format!("{} is not stated as kept", platform.names[2])
         })?;
         let size = self.bytes.len() as u64;
         claim(manifest.image_size == size && size <= manifest.load_window.size, || {
@@ -159,7 +158,7 @@ impl Image<'_> {
 
     /// What no digest covers: the ELF header; and what the loader is told in its own header.
     fn entry(&self) -> Outcome {
-        let (manifest, base) = (self.manifest, POWERNV.load_window.base);
+        let (manifest, base) = (self.manifest, self.platform.load_window.base);
         let loader = manifest.part(PART_LOADER).ok_or("there is no loader")?;
         let start = usize::try_from(loader.offset).unwrap_or(usize::MAX);
         let stack_top = manifest.boot_stack.end().unwrap_or(0);
@@ -261,7 +260,10 @@ impl Image<'_> {
             let name = name(mapping);
             let known = [MAP_RAM, MAP_DEVICE, MAP_BOOT_LEAF].contains(&mapping.kind);
             claim(known, || format!("`{name}` is of the unknown kind {}", mapping.kind))?;
-            let space = Range::new(0, 1 << 52);
+            let space = match self.manifest.arch {
+                ARCH_ARM64 => Range::new(0, 1 << self.manifest.arm64.ipa_bits.min(48)),
+                _ => self.platform.guest_space,
+            };
             let range = guest(mapping);
             let sane = !range.is_empty()
                 && range.end().is_some()
@@ -305,12 +307,15 @@ impl Image<'_> {
             let wide = mapping.perms & !(PERM_R | PERM_W | PERM_DMA);
             claim(wide == 0, || format!("`{name}` has the permissions {:#x}", mapping.perms))?;
             if mapping.kind == MAP_BOOT_LEAF {
-                claim(POWERNV.esb_window.contains(range), || {
+                claim(self.platform.esb_window.contains(range), || {
                     format!("`{name}` may be filled with more than interrupt source pages")
                 })?;
                 continue;
             }
-            for (owner, forbidden) in FORBIDDEN {
+            if self.frames().iter().any(|frame| *frame == (range, guest(mapping), mapping.perms)) {
+                continue;
+            }
+            for &(owner, forbidden) in self.platform.forbidden {
                 claim(!forbidden.overlaps(range), || {
                     format!("`{name}` {} gives the guest {owner}", units::range(range))
                 })?;
@@ -322,6 +327,21 @@ impl Image<'_> {
     /// The firmware's idea of the interrupt pages is the stated one.
     fn interrupt_pages(&self) -> Outcome {
         let manifest = self.manifest;
+        if let Some(arm) = self.platform.arm {
+            let stated = &manifest.arm64;
+            let same = (stated.distributor, stated.redistributor, stated.redistributor_guest)
+                == (arm.distributor.base, arm.redistributor.base, arm.redistributor.base);
+            claim(same, || "the interrupt controller is not where the platform has it".into())?;
+            claim(stated.uart == arm.uart, || "the UART is not the platform's".into())?;
+            return self.frames().iter().try_for_each(|frame| {
+                let found = self
+                    .of_kind(MAP_DEVICE)
+                    .any(|mapping| (host(mapping), guest(mapping), mapping.perms) == *frame);
+                claim(found, || {
+                    format!("the interrupt controller's {} is not stated", units::range(frame.0))
+                })
+            });
+        }
         let tima = self.of_kind(MAP_DEVICE).any(|mapping| {
             (mapping.guest, mapping.host) == (manifest.xive_tima_guest, manifest.xive_tima_host)
         });
@@ -331,6 +351,21 @@ impl Image<'_> {
             .of_kind(MAP_BOOT_LEAF)
             .any(|mapping| mapping.guest == manifest.xive_esb_guest && Some(mapping.size) == size);
         claim(esb, || "the sources' pages are not among the mappings".into())
+    }
+
+    /// What an arm64 guest has of the interrupt controller: host, guest, permissions. Nobody but the
+    /// firmware writes to control frames, which hold addresses of tables.
+    fn frames(&self) -> Vec<(Range, Range, u32)> {
+        let Some(arm) = self.platform.arm else { return Vec::new() };
+        let direct = |range| (range, range, PERM_R | PERM_W);
+        let mut frames = vec![direct(arm.distributor)];
+        for cpu in 0..u64::from(self.manifest.vcpus.min(VCPUS as u32)) {
+            let both = arm.redistributor.size;
+            let control = Range::new(arm.redistributor.base + cpu * both, both / 2);
+            frames.push((control, control, PERM_R));
+            frames.push(direct(Range::new(control.base + control.size, control.size)));
+        }
+        frames
     }
 
     fn payload(&self) -> Outcome {
@@ -419,12 +454,10 @@ impl Image<'_> {
             claim(found == (stated(PERM_R), stated(PERM_W), stated(PERM_X)), || {
                 format!("guest {at:#x} has {}, stated is {}", perms(leaf), stated_perms(mapping))
             })?;
-            let attribute = if mapping.kind == MAP_RAM { ORDINARY } else { NON_IDEMPOTENT };
-            claim(leaf.attribute == attribute, || {
-                format!("guest {at:#x} has memory attribute {}", leaf.attribute)
-            })?;
-            claim(leaf.referenced_changed, || {
-                format!("guest {at:#x} would fault for its reference and change bits")
+            let kind = if mapping.kind == MAP_RAM { Kind::Ordinary } else { Kind::Registers };
+            claim(leaf.kind == kind, || format!("guest {at:#x} is mapped as {:?}", leaf.kind))?;
+            claim(leaf.preset, || {
+                format!("guest {at:#x} would fault for bits that the processor does not set")
             })?;
             claim(leaf.other == 0, || {
                 format!("guest {at:#x} has the unknown bits {:#x}", leaf.other)
@@ -443,7 +476,7 @@ impl Image<'_> {
                 })?;
             }
             let ram = self.manifest.ram().any(|ram| ram.overlaps(range));
-            let ordinary = leaf.attribute == ORDINARY;
+            let ordinary = leaf.kind == Kind::Ordinary;
             claim(ram == ordinary && (!ram || self.in_ram(range)), || {
                 format!("guest {:#x} takes {} for what it is not", leaf.guest, units::range(range))
             })?;

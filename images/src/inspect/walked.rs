@@ -4,7 +4,77 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use anchorite_spec::Range;
-use anchorite_tables::walk::{Item, Leaf, WalkError, walk};
+use anchorite_spec::Manifest;
+use anchorite_spec::manifest::ARCH_ARM64;
+use anchorite_tables::{walk, walk2};
+
+/// What the processor takes a page for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Ordinary, cached memory.
+    Ordinary,
+    /// A device's registers.
+    Registers,
+    /// Something else: the attribute field.
+    Unknown(u8),
+}
+
+/// A valid leaf, in the words of either architecture.
+#[derive(Clone, Copy, Debug)]
+pub struct Leaf {
+    /// First guest address.
+    pub guest: u64,
+    /// First host address.
+    pub host: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Loads allowed.
+    pub read: bool,
+    /// Stores allowed.
+    pub write: bool,
+    /// Instruction fetches allowed.
+    pub execute: bool,
+    /// What it is taken for.
+    pub kind: Kind,
+    /// The bits are set that the processor does not set itself: reference and change, access flag.
+    pub preset: bool,
+    /// Bits that nobody states.
+    pub other: u64,
+}
+
+impl From<walk::Leaf> for Leaf {
+    fn from(leaf: walk::Leaf) -> Self {
+        let walk::Leaf { guest, host, size, read, write, execute, other, .. } = leaf;
+        let kind = match leaf.attribute {
+            0 => Kind::Ordinary,
+            2 => Kind::Registers,
+            attribute => Kind::Unknown(attribute),
+        };
+        Self { guest, host, size, read, write, execute, kind, preset: leaf.referenced_changed, other }
+    }
+}
+
+impl From<walk2::Leaf> for Leaf {
+    fn from(leaf: walk2::Leaf) -> Self {
+        /// Everything that a guest has is tagged as the guest's.
+        const GUEST: u8 = 1;
+        let walk2::Leaf { guest, host, size, read, write, execute, .. } = leaf;
+        let kind = match (leaf.attribute, leaf.shareability) {
+            (15, 3) => Kind::Ordinary,
+            (1, 0) => Kind::Registers,
+            (attribute, _) => Kind::Unknown(attribute),
+        };
+        let other = leaf.other | u64::from(leaf.owner ^ GUEST) << 55;
+        Self { guest, host, size, read, write, execute, kind, preset: leaf.accessed, other }
+    }
+}
+
+/// One thing found, in the words of either architecture.
+enum Item {
+    Table { address: u64, size: u64 },
+    Leaf(Leaf),
+    Slot { guest: u64, size: u64, raw: u64 },
+}
 
 /// A slot that does not translate but is not zero.
 #[derive(Clone, Copy, Debug)]
@@ -34,11 +104,12 @@ impl Walked {
     ///
     /// # Errors
     /// Why they are not a tree that the processor would walk as it stands here.
-    pub fn new(tables: &[u8], base: u64, root: u64) -> Result<Self, String> {
+    pub fn new(tables: &[u8], manifest: &Manifest) -> Result<Self, String> {
+        let base = manifest.tables.base;
         let mut found = Self::default();
         let mut seen = HashSet::new();
         let mut shared = None;
-        let outcome = walk(tables, base, root, &mut |item| {
+        let outcome = read(tables, manifest, &mut |item| {
             match item {
                 Item::Table { address, size } => {
                     // Tables of different sizes may overlap without sharing their first byte.
@@ -49,7 +120,7 @@ impl Walked {
                     }
                 }
                 Item::Leaf(leaf) => found.leaves.push(leaf),
-                Item::Invalid { guest, size, raw } => {
+                Item::Slot { guest, size, raw } => {
                     found.slots.push(Slot { guest: Range::new(guest, size), raw });
                 }
             }
@@ -67,10 +138,8 @@ impl Walked {
                     .map(|(_, at)| at);
                 Ok(found)
             }
-            (Err(WalkError::Stopped), Some(at)) => {
-                Err(format!("the table at {at:#x} is reached twice"))
-            }
-            (Err(error), _) => Err(error.to_string()),
+            (Err(_), Some(at)) => Err(format!("the table at {at:#x} is reached twice")),
+            (Err(error), _) => Err(error),
         }
     }
 
@@ -80,4 +149,42 @@ impl Walked {
         let index = self.leaves.binary_search_by_key(&guest, |leaf| leaf.guest).ok()?;
         self.leaves.get(index)
     }
+}
+
+/// Walks the tables as the image's processor would.
+fn read(
+    tables: &[u8],
+    manifest: &Manifest,
+    visit: &mut dyn FnMut(Item) -> ControlFlow<()>,
+) -> Result<(), String> {
+    let (base, root) = (manifest.tables.base, manifest.table_root);
+    if manifest.arch != ARCH_ARM64 {
+        return walk::walk(tables, base, root, &mut |item| {
+            visit(match item {
+                walk::Item::Table { address, size } => Item::Table { address, size },
+                walk::Item::Leaf(leaf) => Item::Leaf(leaf.into()),
+                walk::Item::Invalid { guest, size, raw } => Item::Slot { guest, size, raw },
+            })
+        })
+        .map_err(|error| error.to_string());
+    }
+    // The firmware makes VTCR_EL2 from the size of guest addresses: what is walked here must be
+    // what the processor then walks. Above 43 bits walks start at level 0.
+    let arm64 = &manifest.arm64;
+    let start = if arm64.ipa_bits > 43 { 2 } else { 1 };
+    let stated = (arm64.vtcr & 0x3f, arm64.vtcr >> 6 & 3);
+    if stated != (64_u64.wrapping_sub(arm64.ipa_bits.into()) & 0x3f, start) {
+        return Err(format!(
+            "VTCR_EL2 {:#x} is not that of {} bits of guest addresses",
+            arm64.vtcr, arm64.ipa_bits
+        ));
+    }
+    walk2::walk(tables, base, root, arm64.vtcr, &mut |item| {
+        visit(match item {
+            walk2::Item::Table { address, size } => Item::Table { address, size },
+            walk2::Item::Leaf(leaf) => Item::Leaf(leaf.into()),
+            walk2::Item::Invalid { guest, size, raw } => Item::Slot { guest, size, raw },
+        })
+    })
+    .map_err(|error| error.to_string())
 }

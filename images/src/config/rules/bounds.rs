@@ -2,10 +2,10 @@
 //! What must lie where: memory in RAM, registers outside it, guest addresses in guest space.
 use anchorite_spec::Range;
 
-use super::{FirmwareDraft, GUEST_SPACE, GuestDraft, Rules};
+use super::{FirmwareDraft, GuestDraft, Rules};
 use crate::config::checked::{Placed, XIVE_PAGE};
 use crate::config::diagnostic::Diagnostic;
-use crate::config::platform::{FORBIDDEN, Platform};
+use crate::config::platform::Platform;
 use crate::config::source::Span;
 use crate::config::units;
 
@@ -22,9 +22,9 @@ impl Rules<'_> {
             return;
         }
         for (name, range) in [
-            ("the machine's exception vectors", platform.vectors),
-            ("the window into which skiboot loads the image", platform.load_window),
-            ("skiboot's own memory", platform.earlier),
+            (platform.names[0], platform.vectors),
+            (platform.names[1], platform.load_window),
+            (platform.names[2], platform.earlier),
         ] {
             if !ram.iter().any(|ram| ram.value.contains(range)) {
                 let title = format!("no RAM for {name}");
@@ -61,8 +61,9 @@ impl Rules<'_> {
     }
 
     pub(super) fn guest_bounds(&mut self, guest: &GuestDraft, ram: &[Placed<Range>]) {
+        let needed = self.platform.guest_zero;
         if let (Some(first), false) =
-            (guest.memory.first(), guest.memory.iter().any(|m| m.value.guest.base == 0))
+            (guest.memory.first(), !needed || guest.memory.iter().any(|m| m.value.guest.base == 0))
         {
             let title = "no guest memory begins at guest address 0";
             self.report(
@@ -88,11 +89,18 @@ impl Rules<'_> {
             registers.push(("the TIMA page".into(), page, spans.tima_host.clone()));
         }
         for (name, range, span) in ranges {
-            if !GUEST_SPACE.contains(range) {
-                let title = format!("`{name}` leaves the 52-bit guest space");
+            let bits = match self.platform.arm {
+                Some(_) => guest.ipa_bits.value,
+                None => self.platform.guest_space.size.trailing_zeros(),
+            };
+            if !Range::new(0, 1 << bits.min(63)).contains(range) {
+                let title = format!("`{name}` leaves the {bits}-bit guest space");
+                let help = match self.platform.arm {
+                    Some(_) => "move it, or give the guest more bits with `guest.stage2.ipa_bits`",
+                    None => "guest addresses end at 0x10_0000_0000_0000",
+                };
                 self.report(
-                    Diagnostic::new("address-limit", title, span, units::range(range))
-                        .help("guest addresses end at 0x10_0000_0000_0000"),
+                    Diagnostic::new("address-limit", title, span, units::range(range)).help(help),
                 );
             }
         }
@@ -121,7 +129,7 @@ impl Rules<'_> {
             let title = format!("{name} lies beyond the machine's last address");
             self.report(Diagnostic::new("address-limit", title, span.clone(), units::range(range)));
         }
-        for (owner, forbidden) in FORBIDDEN {
+        for &(owner, forbidden) in self.platform.forbidden {
             if forbidden.overlaps(range) {
                 let title = format!("{name} would give the guest {owner}");
                 self.report(

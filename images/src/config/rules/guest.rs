@@ -14,7 +14,7 @@ use crate::config::source::Span;
 const CMDLINE_BYTES: usize = 2047;
 
 impl Rules<'_> {
-    pub(super) fn guest(&mut self, raw: &RawGuest, _: Span) -> GuestDraft {
+    pub(super) fn guest(&mut self, raw: &RawGuest, whole: Span) -> GuestDraft {
         let placed = |field: &Field<String>| {
             field.as_ref().map(|text| Placed { value: text.get_ref().clone(), span: text.span() })
         };
@@ -38,6 +38,8 @@ impl Rules<'_> {
             format: self.format(raw),
             little_endian: self.word("endian", &raw.endian, Some(false), &endians),
             xive: None,
+            needs_xive: self.platform.arm.is_none(),
+            ipa_bits: self.ipa_bits(raw),
             xive_spans: XiveSpans::default(),
             vcpus: self.vcpus(raw),
             memory: self.memory(raw),
@@ -45,6 +47,11 @@ impl Rules<'_> {
         };
         if let Some(xive) = &raw.xive {
             draft.xive = self.xive(xive.get_ref(), draft.vcpus.len(), &mut draft.xive_spans);
+        }
+        if raw.xive.is_none() && draft.needs_xive {
+            let title = "`guest.xive` is missing";
+            let help = "add a table [guest.xive]: The guest's interrupt controller.";
+            self.report(Diagnostic::new("missing-key", title, whole, "in `guest`").help(help));
         }
         self.names(&draft);
         let mappings = draft.memory.len() + draft.devices.len() + 2;
@@ -54,6 +61,23 @@ impl Rules<'_> {
             self.report(Diagnostic::new("count", title, span, format!("{mappings} in all")));
         }
         draft
+    }
+
+    fn ipa_bits(&mut self, raw: &RawGuest) -> Placed<u32> {
+        const USUAL: u32 = 40;
+        let Some(stage2) = &raw.stage2 else { return Placed { value: USUAL, span: 0..0 } };
+        if self.platform.arm.is_none() {
+            let title = "`guest.stage2` is only for arm64";
+            let help = "leave it out: POWER9 guests have 52-bit addresses";
+            self.report(Diagnostic::new("stage2", title, stage2.span(), "arm64's").help(help));
+        }
+        match &stage2.get_ref().ipa_bits {
+            Some(bits) => {
+                let value = u32::try_from(*bits.get_ref()).unwrap_or(0);
+                Placed { value, span: bits.span() }
+            }
+            None => Placed { value: USUAL, span: stage2.span() },
+        }
     }
 
     pub(super) fn kernel(&mut self, raw: &RawGuest) -> Option<Placed<String>> {
@@ -120,12 +144,14 @@ impl Rules<'_> {
         if entries.is_empty() {
             self.count("guest.vcpu", list, 1, 1);
         }
-        if let Some(second) = entries.get(1) {
-            let title = format!("{} vCPUs, but this version runs one vCPU", entries.len());
-            let span = span_of(&second.get_ref().cpu, second);
+        let most = self.platform.vcpus;
+        if let Some(surplus) = entries.get(most) {
+            let count = if most == 1 { "one vCPU".into() } else { format!("up to {most} vCPUs") };
+            let title = format!("{} vCPUs, but this version runs {count}", entries.len());
+            let span = span_of(&surplus.get_ref().cpu, surplus);
+            let help = if most == 1 { "leave one [[guest.vcpu]]" } else { "leave four" };
             self.report(
-                Diagnostic::new("half-built", title, span, "one too many")
-                    .help("leave one [[guest.vcpu]]"),
+                Diagnostic::new("half-built", title, span, "one too many").help(help),
             );
         }
         let mut cpus: Vec<(u32, Span)> = Vec::new();

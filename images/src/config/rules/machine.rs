@@ -6,33 +6,40 @@ use anchorite_spec::manifest::{
 };
 
 use super::values::{Word, span_of};
-use super::{FirmwareDraft, PAGE, Rules};
+use super::{Cpu, FirmwareDraft, PAGE, Rules};
 use crate::config::checked::{Flash, Placed};
 use crate::config::raw::{RawBoard, RawConfig, RawFirmware};
 use crate::config::source::Span;
 
 /// POWER9 in the processor version register, any revision.
-const PVR_POWER9: (u64, u64) = (0x004E_0000, 0xFFFF_0000);
+const POWER9: Cpu = Cpu { pvr: 0x004E_0000, pvr_mask: 0xFFFF_0000, pa_range: None };
+/// Arm's processors in MIDR_EL1, any variant and revision, and their bits of physical address.
+const ARM64_CPUS: [Word<Cpu>; 4] = [
+    Word::Works("cortex-a53", arm(0xD03, 2)),
+    Word::Works("cortex-a72", arm(0xD08, 4)),
+    Word::Works("neoverse-n1", arm(0xD0C, 5)),
+    Word::Works("any", Cpu { pvr: 0, pvr_mask: 0, pa_range: None }),
+];
+
+const fn arm(part: u64, pa_range: u32) -> Cpu {
+    Cpu { pvr: 0x410F_0000 | part << 4, pvr_mask: 0xFF0F_FFF0, pa_range: Some(pa_range) }
+}
 
 impl Rules<'_> {
-    pub(super) fn board(&mut self, raw: &RawBoard, _: Span) -> (String, u64, u64) {
+    pub(super) fn board(&mut self, raw: &RawBoard, _: Span) -> (String, Cpu) {
         let name = self.name(&raw.name).map(|name| name.value).unwrap_or_default();
-        self.word("arch", &raw.arch, None, &[Word::Works("power9", ()), Word::HalfBuilt("arm64")]);
-        self.word(
-            "platform",
-            &raw.platform,
-            None,
-            &[Word::Works("powernv", ()), Word::HalfBuilt("qemu-virt")],
-        );
-        let cpu = self.word("cpu", &raw.cpu, None, &[Word::Works("power9", PVR_POWER9)]);
-        let boots = [
-            Word::Works("opal-payload", ()),
-            Word::HalfBuilt("bare"),
-            Word::HalfBuilt("arm64-image"),
-        ];
-        self.word("boot", &raw.boot, None, &boots);
-        let (pvr, mask) = cpu.unwrap_or_default();
-        (name, pvr, mask)
+        self.word("arch", &raw.arch, None, &[Word::Works("power9", ()), Word::Works("arm64", ())]);
+        let cpu = if self.platform.arm.is_some() {
+            self.word("platform", &raw.platform, None, &[Word::Works("qemu-virt", ())]);
+            self.word("boot", &raw.boot, None, &[Word::Works("arm64-image", ())]);
+            self.word("cpu", &raw.cpu, None, &ARM64_CPUS)
+        } else {
+            self.word("platform", &raw.platform, None, &[Word::Works("powernv", ())]);
+            let boots = [Word::Works("opal-payload", ()), Word::HalfBuilt("bare")];
+            self.word("boot", &raw.boot, None, &boots);
+            self.word("cpu", &raw.cpu, None, &[Word::Works("power9", POWER9)])
+        };
+        (name, cpu.unwrap_or_default())
     }
 
     pub(super) fn ram(&mut self, raw: &RawConfig) -> Vec<Placed<Range>> {
@@ -51,7 +58,8 @@ impl Rules<'_> {
     }
 
     pub(super) fn firmware(&mut self, raw: &RawFirmware, _: Span) -> FirmwareDraft {
-        let consoles = [Word::Works("opal", ()), Word::HalfBuilt("uart")];
+        let console = if self.platform.arm.is_some() { "pl011" } else { "opal" };
+        let consoles = [Word::Works(console, ()), Word::HalfBuilt("uart")];
         self.word("console", &raw.console, None, &consoles);
         if let Some(timing) = raw.timing.as_ref().filter(|timing| *timing.get_ref()) {
             self.not_built("`timing = true`", timing.span(), "write `timing = false`");

@@ -2,6 +2,7 @@
 //! The rules that a config's values keep: raw in, checked out.
 //!
 //! Every rule has a rejected config in `tests/reject/`, with the exact message.
+mod arm64;
 mod bounds;
 mod guest;
 mod machine;
@@ -13,28 +14,31 @@ use anchorite_spec::Range;
 
 use super::checked::{Compression, Config, Device, Flash, Format, Guest, Memory, Placed, Xive};
 use super::diagnostic::Diagnostic;
-use super::platform::POWERNV;
+use super::platform::{POWERNV, Platform, QEMU_VIRT};
 use super::raw::RawConfig;
 use super::source::Span;
 
 /// Smallest page and alignment of guest RAM and of the firmware's memory.
 const PAGE: u64 = 0x1_0000;
-/// Guest real addresses have 52 bits.
-const GUEST_SPACE: Range = Range::new(0, 1 << 52);
 
 /// Judges a config. Without a result, at least one mistake was found.
 pub fn check(raw: &RawConfig, found: &mut Vec<Diagnostic>) -> Option<Config> {
-    let mut rules = Rules { found };
+    let arch = raw.board.as_ref().and_then(|board| board.get_ref().arch.as_ref());
+    let platform = match arch.map(|arch| arch.get_ref().as_str()) {
+        Some("arm64") => QEMU_VIRT,
+        _ => POWERNV,
+    };
+    let mut rules = Rules { found, platform };
     let board = rules.table(&raw.board, Rules::board);
     let ram = rules.ram(raw);
     let firmware = rules.table(&raw.firmware, Rules::firmware);
     let guest = rules.table(&raw.guest, Rules::guest);
-    let platform = POWERNV;
     let ram_ranges: Vec<Range> = ram.iter().map(|ram| ram.value).collect();
     rules.bounds(&ram, firmware.as_ref(), guest.as_ref(), &platform);
     rules.host_space(&ram, firmware.as_ref(), guest.as_ref(), &platform);
     rules.guest_space(guest.as_ref());
-    let (board, pvr, pvr_mask) = board?;
+    rules.arm64(raw, board.as_ref(), guest.as_ref());
+    let (board, Cpu { pvr, pvr_mask, .. }) = board?;
     let FirmwareDraft { memory, debug_fault, flash } = firmware?;
     let guest = guest?.finish()?;
     Some(Config {
@@ -60,6 +64,8 @@ struct GuestDraft {
     format: Option<Format>,
     little_endian: Option<bool>,
     xive: Option<Placed<Xive>>,
+    needs_xive: bool,
+    ipa_bits: Placed<u32>,
     xive_spans: XiveSpans,
     vcpus: Vec<u32>,
     memory: Vec<Placed<Memory>>,
@@ -83,7 +89,12 @@ impl GuestDraft {
             compression: self.compression?,
             format: self.format?,
             little_endian: self.little_endian?,
-            xive: self.xive?.value,
+            xive: match self.xive {
+                Some(xive) => xive.value,
+                None if self.needs_xive => return None,
+                None => Xive::default(),
+            },
+            ipa_bits: self.ipa_bits.value,
             vcpus: self.vcpus,
             memory: self.memory,
             devices: self.devices,
@@ -99,6 +110,15 @@ struct FirmwareDraft {
     flash: Option<Placed<Flash>>,
 }
 
+/// A processor by its version register, and, if it is known, the value of its PARange.
+#[derive(Clone, Copy, Default)]
+struct Cpu {
+    pvr: u64,
+    pvr_mask: u64,
+    pa_range: Option<u32>,
+}
+
 struct Rules<'f> {
     found: &'f mut Vec<Diagnostic>,
+    platform: Platform,
 }

@@ -6,13 +6,15 @@ use toml::Spanned;
 
 use super::values::{Word, span_of};
 use super::{GuestDraft, PAGE, Rules};
-use crate::config::checked::{Device, Memory, Placed};
+use crate::config::checked::{Device, Memory, Model, Placed};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{RawDevice, RawGuest, RawMemory};
 use crate::config::source::Span;
 
 /// Names of regions that every guest has.
 const RESERVED_NAMES: [&str; 2] = ["xive-tima", "xive-esb"];
+/// What names of regions that every arm64 guest has begin with.
+const RESERVED_PREFIX: &str = "gic-";
 
 impl Rules<'_> {
     pub(super) fn memory(&mut self, raw: &RawGuest) -> Vec<Placed<Memory>> {
@@ -55,7 +57,9 @@ impl Rules<'_> {
         let devices = guest.devices.iter().map(|device| (&device.value.name, &device.span));
         let mut known: Vec<(&String, &Span)> = Vec::new();
         for (name, span) in memory.chain(devices) {
-            if RESERVED_NAMES.contains(&name.as_str()) {
+            let reserved = RESERVED_NAMES.contains(&name.as_str())
+                || self.platform.arm.is_some() && name.starts_with(RESERVED_PREFIX);
+            if reserved {
                 let title = format!("the name `{name}` is the interrupt controller's");
                 self.report(
                     Diagnostic::new("bad-name", title, span.clone(), "in this region")
@@ -81,12 +85,38 @@ impl Rules<'_> {
         devices
     }
 
+    /// A model needs an interrupt, and the reverse.
+    fn model(&mut self, raw: &RawDevice) -> Option<(Model, u32)> {
+        /// Shared peripheral interrupts of a GICv3.
+        const MOST: i64 = 987;
+        self.platform.arm?;
+        let models = [Word::Works("pl011", Model::Pl011), Word::Works("pl031", Model::Pl031)];
+        let model = self.word("model", &raw.model, None, &models);
+        match (&raw.model, &raw.irq) {
+            (Some(_), Some(irq)) if (0..=MOST).contains(irq.get_ref()) => {
+                Some((model?, *irq.get_ref() as u32))
+            }
+            (_, Some(irq)) => {
+                let title = format!("`irq` is 0 to {MOST}, with `model`");
+                self.report(Diagnostic::new("irq", title, irq.span(), "this one"));
+                None
+            }
+            (Some(model), None) => {
+                let title = "a device with `model` needs `irq`";
+                self.report(Diagnostic::new("irq", title, model.span(), "this model"));
+                None
+            }
+            (None, None) => None,
+        }
+    }
+
     pub(super) fn device(&mut self, entry: &Spanned<RawDevice>) -> Option<Placed<Device>> {
         let raw = entry.get_ref();
         let name = self.name(&raw.name);
-        if let Some(irq) = &raw.irq {
+        if let Some(irq) = raw.irq.as_ref().filter(|_| self.platform.arm.is_none()) {
             self.not_built("`irq`, a device's interrupt,", irq.span(), "leave `irq` out");
         }
+        let model = self.model(raw);
         let dma = [Word::Works("none", false), Word::Works("trusted", true)];
         let dma_trusted = self.word("dma", &raw.dma, Some(false), &dma);
         let mmio = raw.mmio.as_ref()?.get_ref();
@@ -100,6 +130,7 @@ impl Rules<'_> {
             name: name?.value,
             guest,
             host: Range::new(host.value, guest.size),
+            model,
             host_span: host.span,
             dma_trusted: dma_trusted?,
         };

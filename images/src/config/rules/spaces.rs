@@ -2,7 +2,7 @@
 //! Who owns what, in the machine's addresses and in the guest's.
 use anchorite_spec::Range;
 
-use super::{FirmwareDraft, GUEST_SPACE, GuestDraft, PAGE, Rules};
+use super::{FirmwareDraft, GuestDraft, PAGE, Rules};
 use crate::config::checked::{Device, Placed, XIVE_PAGE};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::platform::Platform;
@@ -19,9 +19,9 @@ impl Rules<'_> {
     ) {
         self.ram_overlaps(ram);
         let mut owners = vec![
-            Owner::given("the machine's exception vectors", platform.vectors),
-            Owner::given("the window into which skiboot loads the image", platform.load_window),
-            Owner::given("skiboot's own memory", platform.earlier),
+            Owner::given(platform.names[0], platform.vectors),
+            Owner::given(platform.names[1], platform.load_window),
+            Owner::given(platform.names[2], platform.earlier),
         ];
         if let Some(memory) = firmware.and_then(|firmware| firmware.memory.as_ref()) {
             let span = memory.span.clone();
@@ -101,7 +101,7 @@ impl Rules<'_> {
             owners.push(Owner::written(name, device.value.guest, device.span.clone()));
         }
         self.small_pages(guest);
-        let limits = [GUEST_SPACE];
+        let limits = [self.platform.guest_space];
         let (rule, name) = ("overlap-guest", "guest space");
         space::check(&Space { rule, name, limits: &limits, owners: &owners }, self.found);
     }

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! An arm64 guest's flattened device tree, derived from the config: PSCI by HVC, GICv3 without ITS,
+//! the architecture's timer, and the devices that the config names a model for.
+use dtoolkit::memreserve::MemoryReservation;
+use dtoolkit::model::{DeviceTree, DeviceTreeNode};
+
+use super::layout::GuestLayout;
+use super::tree::{GuestTree, SEED, cells, set, with_seed};
+use crate::config::checked::{Config, Device, Model};
+use crate::config::platform::Arm;
+
+const GIC: u32 = 1;
+const CLOCK: u32 = 2;
+/// Interrupt specifiers: shared or private, level, active high.
+const SHARED: u32 = 0;
+const PRIVATE: u32 = 1;
+const LEVEL: u32 = 4;
+/// Private interrupts of the architecture's timer: secure, EL1 physical, virtual, EL2 physical.
+const TIMERS: [u32; 4] = [13, 14, 11, 10];
+
+/// Makes the tree. Its size does not depend on the addresses in `layout`.
+#[must_use]
+pub fn make(config: &Config, layout: &GuestLayout) -> GuestTree {
+    let mut tree = DeviceTree::new();
+    tree.memory_reservations = layout
+        .initrd
+        .into_iter()
+        .chain([layout.tree])
+        .map(|range| MemoryReservation::new(range.base, range.size))
+        .collect();
+    let root = &mut tree.root;
+    set(root, "#address-cells", 2u32);
+    set(root, "#size-cells", 2u32);
+    set(root, "compatible", "anchorite,guest");
+    set(root, "model", format!("Anchorite guest on {}", config.board));
+    set(root, "interrupt-parent", GIC);
+    root.add_child(chosen(config, layout));
+    for memory in &config.guest.memory {
+        let range = memory.value.guest;
+        let mut node = DeviceTreeNode::new_unchecked(format!("memory@{:x}", range.base));
+        set(&mut node, "device_type", "memory");
+        set(&mut node, "reg", cells(&[range.base, range.size]));
+        root.add_child(node);
+    }
+    root.add_child(cpus(config));
+    root.add_child(psci());
+    root.add_child(timer());
+    if let Some(arm) = config.platform.arm {
+        root.add_child(gic(&arm, config.guest.vcpus.len() as u64));
+    }
+    root.add_child(clock());
+    for device in config.guest.devices.iter().map(|device| &device.value) {
+        if let Some((model, irq)) = device.model {
+            root.add_child(self::device(device, model, irq));
+        }
+    }
+    with_seed(tree.to_dtb())
+}
+
+fn chosen(config: &Config, layout: &GuestLayout) -> DeviceTreeNode {
+    let mut node = DeviceTreeNode::new_unchecked("chosen");
+    set(&mut node, "bootargs", config.guest.cmdline.as_str());
+    if let Some(initrd) = layout.initrd {
+        set(&mut node, "linux,initrd-start", initrd.base);
+        set(&mut node, "linux,initrd-end", initrd.base + initrd.size);
+    }
+    let consoles = config.guest.devices.iter().map(|device| &device.value);
+    if let Some(uart) = consoles.clone().find(|d| matches!(d.model, Some((Model::Pl011, _)))) {
+        set(&mut node, "stdout-path", format!("/serial@{:x}", uart.guest.base));
+    }
+    set(&mut node, "rng-seed", SEED);
+    node
+}
+
+fn cpus(config: &Config) -> DeviceTreeNode {
+    let mut node = DeviceTreeNode::new_unchecked("cpus");
+    set(&mut node, "#address-cells", 1u32);
+    set(&mut node, "#size-cells", 0u32);
+    for cpu in 0..config.guest.vcpus.len() as u32 {
+        let mut child = DeviceTreeNode::new_unchecked(format!("cpu@{cpu:x}"));
+        set(&mut child, "device_type", "cpu");
+        set(&mut child, "compatible", "arm,armv8");
+        set(&mut child, "reg", cpu);
+        set(&mut child, "enable-method", "psci");
+        node.add_child(child);
+    }
+    node
+}
+
+fn psci() -> DeviceTreeNode {
+    let mut node = DeviceTreeNode::new_unchecked("psci");
+    set(&mut node, "compatible", ["arm,psci-1.0", "arm,psci-0.2"].as_slice());
+    set(&mut node, "method", "hvc");
+    node
+}
+
+fn timer() -> DeviceTreeNode {
+    let mut node = DeviceTreeNode::new_unchecked("timer");
+    set(&mut node, "compatible", "arm,armv8-timer");
+    let list: Vec<u8> = TIMERS
+        .iter()
+        .flat_map(|irq| [PRIVATE, *irq, LEVEL])
+        .flat_map(u32::to_be_bytes)
+        .collect();
+    set(&mut node, "interrupts", list);
+    set(&mut node, "always-on", [0u8; 0]);
+    node
+}
+
+fn gic(arm: &Arm, vcpus: u64) -> DeviceTreeNode {
+    let at = arm.distributor.base;
+    let mut node = DeviceTreeNode::new_unchecked(format!("interrupt-controller@{at:x}"));
+    set(&mut node, "compatible", "arm,gic-v3");
+    set(&mut node, "interrupt-controller", [0u8; 0]);
+    set(&mut node, "#interrupt-cells", 3u32);
+    set(&mut node, "#address-cells", 0u32);
+    let frames = arm.redistributor.size * vcpus;
+    set(&mut node, "reg", cells(&[at, arm.distributor.size, arm.redistributor.base, frames]));
+    set(&mut node, "phandle", GIC);
+    node
+}
+
+/// Arm's peripherals name a clock; what it says is 24 MHz everywhere on this platform.
+fn clock() -> DeviceTreeNode {
+    let mut node = DeviceTreeNode::new_unchecked("peripheral-clock");
+    set(&mut node, "compatible", "fixed-clock");
+    set(&mut node, "#clock-cells", 0u32);
+    set(&mut node, "clock-frequency", 24_000_000u32);
+    set(&mut node, "phandle", CLOCK);
+    node
+}
+
+fn device(device: &Device, model: Model, irq: u32) -> DeviceTreeNode {
+    let (name, compatible, clocks): (_, _, &[&str]) = match model {
+        Model::Pl011 => ("serial", "arm,pl011", &["uartclk", "apb_pclk"]),
+        Model::Pl031 => ("rtc", "arm,pl031", &["apb_pclk"]),
+    };
+    let at = device.guest.base;
+    let mut node = DeviceTreeNode::new_unchecked(format!("{name}@{at:x}"));
+    set(&mut node, "compatible", [compatible, "arm,primecell"].as_slice());
+    set(&mut node, "reg", cells(&[at, device.guest.size]));
+    set(&mut node, "interrupts", [SHARED, irq, LEVEL]);
+    set(&mut node, "clocks", vec![CLOCK; clocks.len()].iter().flat_map(|c| c.to_be_bytes()).collect::<Vec<u8>>());
+    set(&mut node, "clock-names", clocks);
+    node
+}
