@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The QEMU tests. `make test` builds and fetches what they need; after that, one alone is
 //! `cargo test -p anchorite-tests --test qemu -- NAME`.
+mod arm64;
 mod boot;
 mod console;
 mod end;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     arguments.test_threads = Some(arguments.test_threads.unwrap_or(cpus).clamp(1, MACHINES));
     let tests: Vec<(&str, fn() -> anyhow::Result<()>)> = [
+        arm64::TESTS,
         boot::TESTS,
         console::TESTS,
         end::TESTS,

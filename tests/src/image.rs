@@ -35,6 +35,15 @@ pub fn kernel(recipe: &str) -> PathBuf {
 ///
 /// The build fails.
 pub fn image(name: &str, arguments: &[&str]) -> Result<Image> {
+    image_of(&board(), name, arguments)
+}
+
+/// The same for another board. The name must be another too.
+///
+/// # Errors
+///
+/// The build fails.
+pub fn image_of(board: &Path, name: &str, arguments: &[&str]) -> Result<Image> {
     static IMAGES: OnceLock<Mutex<HashMap<String, Image>>> = OnceLock::new();
     let mut images = IMAGES.get_or_init(Mutex::default).lock().unwrap_or_else(|e| e.into_inner());
     if let Some(image) = images.get(name) {
@@ -43,7 +52,7 @@ pub fn image(name: &str, arguments: &[&str]) -> Result<Image> {
     let directory = root().join("target/test-images");
     fs::create_dir_all(&directory)?;
     let path = directory.join(format!("{name}.elf"));
-    build(&path, arguments)?;
+    build_of(board, &path, arguments)?;
     let image = read(&path)?;
     images.insert(name.to_owned(), image.clone());
     Ok(image)
@@ -55,8 +64,12 @@ pub fn image(name: &str, arguments: &[&str]) -> Result<Image> {
 ///
 /// What the builder says.
 pub fn build(path: &Path, arguments: &[&str]) -> Result<()> {
+    build_of(&board(), path, arguments)
+}
+
+fn build_of(board: &Path, path: &Path, arguments: &[&str]) -> Result<()> {
     let mut command = anchorite();
-    command.arg("build").arg("--board").arg(board()).arg("--out").arg(path).args(arguments);
+    command.arg("build").arg("--board").arg(board).arg("--out").arg(path).args(arguments);
     let built = output(&mut command)?;
     if !built.status.success() {
         bail!("build {arguments:?}: {}", String::from_utf8_lossy(&built.stderr));

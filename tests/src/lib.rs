@@ -25,6 +25,12 @@ pub fn board() -> PathBuf {
     root().join("board-configs/qemu-powernv9.toml")
 }
 
+/// The arm64 board's config.
+#[must_use]
+pub fn arm64_board() -> PathBuf {
+    root().join("board-configs/qemu-arm64-virt.toml")
+}
+
 /// The program under test.
 #[must_use]
 pub fn anchorite() -> Command {
