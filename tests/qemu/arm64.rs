@@ -144,7 +144,9 @@ fn sizes_of_guest_addresses() -> Result<()> {
 }
 
 fn deaths_leave_words() -> Result<()> {
-    for (fault, words) in [("assert", "asserted at the guest's exit"), ("exception", "exception 0x200")] {
+    for (fault, words) in
+        [("assert", "asserted at the guest's exit"), ("exception", "exception 0x200")]
+    {
         let set = format!("firmware.debug_fault={fault}");
         let image = power_off(&format!("arm64-{fault}"), &["--set", &set])?;
         let run = Guest::start(&image.path, &[])?;

@@ -60,8 +60,7 @@ impl Memory {
         let mut at = wanted.base;
         let Some(end) = wanted.end() else { return false };
         while at < end {
-            let node =
-                self.nodes[..self.len].iter().find(|node| node.contains(Range::new(at, 1)));
+            let node = self.nodes[..self.len].iter().find(|node| node.contains(Range::new(at, 1)));
             match node.and_then(|node| node.end()) {
                 Some(next) => at = next,
                 None => return false,

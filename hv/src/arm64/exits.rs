@@ -181,7 +181,10 @@ mod tests {
         assert_eq!(ctx.pstate, 0x6000_03c5 | pstate::PAN);
         assert_eq!(count(&v, ExitReason::DataAbort), 1);
         let report = String::from_utf8(v.machine.output).expect("text");
-        assert!(report.contains("guest load at guest physical 0x20000678 (nothing mapped"), "{report}");
+        assert!(
+            report.contains("guest load at guest physical 0x20000678 (nothing mapped"),
+            "{report}"
+        );
     }
 
     #[test]
@@ -197,10 +200,9 @@ mod tests {
     #[test]
     fn control_frames_take_what_is_harmless() {
         // str w1 to WAKER, str x1 to PENDBASER of the second CPU: permission faults.
-        for (offset, esr, written) in [
-            (0x14, 0x9381_004f, Some((0x80a_0014, 4, 2))),
-            (0x2_0078, 0x93c1_804f, None),
-        ] {
+        for (offset, esr, written) in
+            [(0x14, 0x9381_004f, Some((0x80a_0014, 4, 2))), (0x2_0078, 0x93c1_804f, None)]
+        {
             let mut v = vcpu();
             v.machine.fault.far = 0xffff_8000_8000_0000 | offset & 0xfff;
             v.machine.translated = Some(0x80a_0000 + (offset & !0xfff));

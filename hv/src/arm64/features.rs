@@ -196,11 +196,8 @@ pub const fn decide(ids: &Ids) -> El2 {
         mdcr |= 3 << 24;
     }
     // Bits that trap when 0.
-    let fine_traps = if ids.fgt() != 0 {
-        Some([0xfff4 << 48, 0x0f80 << 48, 0x7800 << 48])
-    } else {
-        None
-    };
+    let fine_traps =
+        if ids.fgt() != 0 { Some([0xfff4 << 48, 0x0f80 << 48, 0x7800 << 48]) } else { None };
     El2 {
         hcr,
         cptr,

@@ -13,8 +13,7 @@ pub fn undefined<M: Arm64>(machine: &mut M, ctx: &mut GuestContext) {
 /// Nothing answered the guest's access.
 pub fn external_abort<M: Arm64>(machine: &mut M, ctx: &mut GuestContext, far: u64, fetch: bool) {
     let from_el1 = u64::from(ctx.pstate & (pstate::AARCH32 | pstate::MODE) != 0);
-    let (class, write) =
-        if fetch { (0x20, 0) } else { (0x24, ctx.esr & abort::WRITE) };
+    let (class, write) = if fetch { (0x20, 0) } else { (0x24, ctx.esr & abort::WRITE) };
     let esr = (class + from_el1) << 26 | ESR_IL | write | abort::EXTERNAL;
     synchronous(machine, ctx, esr, Some(far));
 }

@@ -190,7 +190,9 @@ fn cpu_off<M: Arm64>(v: &mut Vcpu<M>) -> i64 {
 }
 
 fn affinity_info<M: Arm64>(v: &mut Vcpu<M>, target: u64, level: u64) -> i64 {
-    if level != 0 || v.shared.seat(target & MPIDR_AFFINITY).is_none() || target & !MPIDR_AFFINITY != 0
+    if level != 0
+        || v.shared.seat(target & MPIDR_AFFINITY).is_none()
+        || target & !MPIDR_AFFINITY != 0
     {
         return code::INVALID_PARAMETERS;
     }

@@ -6,8 +6,8 @@ use super::board::Power9;
 use super::context::GuestContext;
 use super::partition::Partition;
 use crate::core::end::Text;
-pub use crate::core::report::line;
 use crate::core::report::REPORTS;
+pub use crate::core::report::line;
 
 /// Counts a report about the exit being served; false once there were enough.
 fn due<M>(p: &mut Partition<M>) -> bool {

@@ -70,7 +70,10 @@ impl fmt::Display for ContextError {
             Self::IpaBits(bits) => write!(f, "guest addresses have 32 to 48 bits, not {bits}"),
             Self::PaRange(value) => write!(f, "PARange {value} is not known"),
             Self::BeyondPa { ipa_bits, pa_bits } => {
-                write!(f, "guest addresses of {ipa_bits} bits do not fit a processor with {pa_bits}")
+                write!(
+                    f,
+                    "guest addresses of {ipa_bits} bits do not fit a processor with {pa_bits}"
+                )
             }
             Self::NoLevel0 { ipa_bits, pa_bits } => write!(
                 f,
@@ -328,11 +331,14 @@ impl<'a> Tables<'a> {
                 let is_leaf = raw & VALID != 0 && (level == 3 || raw & TABLE_OR_PAGE == 0);
                 is_leaf.then_some((slot, raw, 1u64 << Stage2::shift(level)))
             });
-            let Some((slot, raw, span)) = leaf else { return Err(MapError::Occupied { guest: at }) };
+            let Some((slot, raw, span)) = leaf else {
+                return Err(MapError::Occupied { guest: at });
+            };
             if !at.is_multiple_of(span) || end - at < span {
                 return Err(MapError::Occupied { guest: at });
             }
-            let memory = if raw & WRITE_BACK == WRITE_BACK { Memory::Normal } else { Memory::Device };
+            let memory =
+                if raw & WRITE_BACK == WRITE_BACK { Memory::Normal } else { Memory::Device };
             let owner = (raw >> OWNER_SHIFT & 15) as u8;
             let kind = raw & (VALID | TABLE_OR_PAGE);
             self.write(slot, raw & ADDRESS | kind | leaf_bits(perms, memory, owner)?);

@@ -64,7 +64,11 @@ fn leaves_are_as_large_as_alignment_permits() {
     let regions = [
         region(0x4000_0000, 0x8000_0000, 0x4020_1000),
         Region { pages_only: true, ..region(0x1_0000_0000, 0x4000_0000, 0x3000) },
-        Region { perms: PERM_R | PERM_W, memory: Memory::Device, ..region(0x900_0000, 0x900_0000, 0x1000) },
+        Region {
+            perms: PERM_R | PERM_W,
+            memory: Memory::Device,
+            ..region(0x900_0000, 0x900_0000, 0x1000)
+        },
     ];
     let context = context(40);
     let found = leaves(&built(context, &regions).expect("built"), context.vtcr()).expect("read");
@@ -91,7 +95,11 @@ fn the_values_that_were_seen_to_work() {
         entry
     };
     assert_eq!(first(&region(0x4000_0000, 0x8000_0000, 1 << 30)), 0x8000_07fd);
-    let device = Region { perms: PERM_R | PERM_W, memory: Memory::Device, ..region(0x900_0000, 0x900_0000, 0x1000) };
+    let device = Region {
+        perms: PERM_R | PERM_W,
+        memory: Memory::Device,
+        ..region(0x900_0000, 0x900_0000, 0x1000)
+    };
     assert_eq!(first(&device), 0x0040_0000_0900_04c7);
 }
 

@@ -6,8 +6,8 @@
 use std::fmt;
 
 use object::elf::{
-    EM_AARCH64, EM_PPC64, ET_DYN, ET_EXEC, FileHeader64, PT_LOAD, R_AARCH64_RELATIVE, R_PPC64_RELATIVE,
-    SHT_RELA,
+    EM_AARCH64, EM_PPC64, ET_DYN, ET_EXEC, FileHeader64, PT_LOAD, R_AARCH64_RELATIVE,
+    R_PPC64_RELATIVE, SHT_RELA,
 };
 use object::read::elf::{FileHeader, ProgramHeader, Rela, SectionHeader, Sym};
 use object::{LittleEndian, SectionIndex};

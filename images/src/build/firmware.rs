@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The firmware's own two programs: the resident body, linked here to its final address, and the
 //! loader, which runs wherever it was put.
-use object::elf::EM_AARCH64;
 use anyhow::{Context, bail, ensure};
+use object::elf::EM_AARCH64;
 
 use super::elf::Elf;
 use crate::image::loader_header as header;

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Writes down what an image holds.
 use anchorite_spec::manifest::{
-    Arm64, EARLIER_RANGES, MAGIC, MAPPINGS, Mapping, Name, PARTS, Part,
-    RAM_RANGES, VCPUS, VERSION,
+    Arm64, EARLIER_RANGES, MAGIC, MAPPINGS, Mapping, Name, PARTS, Part, RAM_RANGES, VCPUS, VERSION,
 };
 use anchorite_spec::{Manifest, Range};
-use anyhow::ensure;
 use anchorite_tables::stage2::Stage2;
+use anyhow::ensure;
 use sha2::{Digest, Sha256};
 use zerocopy::FromZeros;
 
@@ -15,8 +14,8 @@ use super::firmware::Body;
 use super::kernel::Kernel;
 use super::layout::FirmwareLayout;
 use super::tables::Tables;
-use crate::config::checked::Config;
 use crate::config::Loaded;
+use crate::config::checked::Config;
 use crate::config::overrides::Override;
 use crate::image::{digest, hex};
 

@@ -124,11 +124,8 @@ fn stage2(config: &Config, mappings: &[Mapping], base: u64) -> Result<Tables, Fa
     let mut arena = vec![0; 64 << 20];
     let mut tables = stage2::Tables::new(context, &mut arena, base).map_err(anyhow::Error::new)?;
     for mapping in mappings {
-        let kind = if mapping.kind == MAP_RAM {
-            stage2::Memory::Normal
-        } else {
-            stage2::Memory::Device
-        };
+        let kind =
+            if mapping.kind == MAP_RAM { stage2::Memory::Normal } else { stage2::Memory::Device };
         let region = stage2::Region {
             guest: mapping.guest,
             host: mapping.host,

@@ -97,11 +97,8 @@ fn psci() -> DeviceTreeNode {
 fn timer() -> DeviceTreeNode {
     let mut node = DeviceTreeNode::new_unchecked("timer");
     set(&mut node, "compatible", "arm,armv8-timer");
-    let list: Vec<u8> = TIMERS
-        .iter()
-        .flat_map(|irq| [PRIVATE, *irq, LEVEL])
-        .flat_map(u32::to_be_bytes)
-        .collect();
+    let list: Vec<u8> =
+        TIMERS.iter().flat_map(|irq| [PRIVATE, *irq, LEVEL]).flat_map(u32::to_be_bytes).collect();
     set(&mut node, "interrupts", list);
     set(&mut node, "always-on", [0u8; 0]);
     node
@@ -140,7 +137,11 @@ fn device(device: &Device, model: Model, irq: u32) -> DeviceTreeNode {
     set(&mut node, "compatible", [compatible, "arm,primecell"].as_slice());
     set(&mut node, "reg", cells(&[at, device.guest.size]));
     set(&mut node, "interrupts", [SHARED, irq, LEVEL]);
-    set(&mut node, "clocks", vec![CLOCK; clocks.len()].iter().flat_map(|c| c.to_be_bytes()).collect::<Vec<u8>>());
+    set(
+        &mut node,
+        "clocks",
+        vec![CLOCK; clocks.len()].iter().flat_map(|c| c.to_be_bytes()).collect::<Vec<u8>>(),
+    );
     set(&mut node, "clock-names", clocks);
     node
 }

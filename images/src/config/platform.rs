@@ -112,10 +112,22 @@ pub const QEMU_VIRT: Platform = Platform {
 
 /// Registers of QEMU's `virt` that would let a guest reach round its walls.
 const VIRT_FORBIDDEN: [(&str, Range); 6] = [
-    ("the interrupt distributor beside the firmware's own mapping", Range::new(0x0800_0000, 0x8_0000)),
-    ("the interrupt translation service, whose tables bypass stage 2", Range::new(0x0808_0000, 0x2_0000)),
-    ("the interrupt redistributors beside the firmware's filter", Range::new(0x080A_0000, 0x00F6_0000)),
-    ("QEMU's configuration interface, which moves data by itself", Range::new(0x0902_0000, 0x1_0000)),
+    (
+        "the interrupt distributor beside the firmware's own mapping",
+        Range::new(0x0800_0000, 0x8_0000),
+    ),
+    (
+        "the interrupt translation service, whose tables bypass stage 2",
+        Range::new(0x0808_0000, 0x2_0000),
+    ),
+    (
+        "the interrupt redistributors beside the firmware's filter",
+        Range::new(0x080A_0000, 0x00F6_0000),
+    ),
+    (
+        "QEMU's configuration interface, which moves data by itself",
+        Range::new(0x0902_0000, 0x1_0000),
+    ),
     ("the IOMMU", Range::new(0x0905_0000, 0x2_0000)),
     ("PCI devices, which move data by themselves", Range::new(0x1000_0000, 0x3000_0000)),
 ];

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-use anchorite_spec::Range;
 use anchorite_spec::Manifest;
+use anchorite_spec::Range;
 use anchorite_spec::manifest::ARCH_ARM64;
 use anchorite_tables::{walk, walk2};
 
@@ -50,7 +50,17 @@ impl From<walk::Leaf> for Leaf {
             2 => Kind::Registers,
             attribute => Kind::Unknown(attribute),
         };
-        Self { guest, host, size, read, write, execute, kind, preset: leaf.referenced_changed, other }
+        Self {
+            guest,
+            host,
+            size,
+            read,
+            write,
+            execute,
+            kind,
+            preset: leaf.referenced_changed,
+            other,
+        }
     }
 }
 

@@ -64,7 +64,9 @@ impl Rules<'_> {
                 self.report(
                     Diagnostic::new("overlap-guest", title, span.clone(), "this region")
                         .note(format!("{name}: {}", units::range(range)))
-                        .help("move the region: the interrupt controller is where the machine has it"),
+                        .help(
+                            "move the region: the interrupt controller is where the machine has it",
+                        ),
                 );
             }
         }

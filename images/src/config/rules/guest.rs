@@ -150,9 +150,7 @@ impl Rules<'_> {
             let title = format!("{} vCPUs, but this version runs {count}", entries.len());
             let span = span_of(&surplus.get_ref().cpu, surplus);
             let help = if most == 1 { "leave one [[guest.vcpu]]" } else { "leave four" };
-            self.report(
-                Diagnostic::new("half-built", title, span, "one too many").help(help),
-            );
+            self.report(Diagnostic::new("half-built", title, span, "one too many").help(help));
         }
         let mut cpus: Vec<(u32, Span)> = Vec::new();
         for written in entries.iter().filter_map(|entry| entry.get_ref().cpu.as_ref()) {

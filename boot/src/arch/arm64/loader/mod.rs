@@ -9,9 +9,7 @@ use core::arch::global_asm;
 use anchorite_hv::arm64::features;
 use anchorite_platform::qemu_virt::{BootInfo, Uart, cpu, el2};
 use anchorite_platform::{read_register, write_register};
-use anchorite_spec::manifest::{
-    ARCH_ARM64, BOOT_ARM64_IMAGE, IMAGE_OFFSET, Manifest, PART_BODY,
-};
+use anchorite_spec::manifest::{ARCH_ARM64, BOOT_ARM64_IMAGE, IMAGE_OFFSET, Manifest, PART_BODY};
 use anchorite_spec::{End, Range};
 use anchorite_tables::stage1::{Stage1, TABLE, Use};
 

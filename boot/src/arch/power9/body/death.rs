@@ -6,8 +6,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use anchorite_hv::core::Last;
 use anchorite_hv::core::end::{Text, write_epitaph};
-use anchorite_hv::power9::context::{FaultFrame, GuestContext, HSRR_FLAG};
 use anchorite_hv::power9::Power9;
+use anchorite_hv::power9::context::{FaultFrame, GuestContext, HSRR_FLAG};
 use anchorite_hv::power9::regs::vector;
 use anchorite_spec::{End, ExitReason};
 

@@ -10,9 +10,7 @@ use core::cell::Cell;
 use anchorite_platform::powernv::opal::{OpalError, code};
 use anchorite_platform::powernv::{BootInfo, Opal, core as cpu};
 use anchorite_spec::Range;
-use anchorite_spec::manifest::{
-    ARCH_POWER9, BOOT_OPAL_PAYLOAD, IMAGE_OFFSET, Manifest, PART_BODY,
-};
+use anchorite_spec::manifest::{ARCH_POWER9, BOOT_OPAL_PAYLOAD, IMAGE_OFFSET, Manifest, PART_BODY};
 
 use crate::say::say;
 use crate::{end, guest, image, say, tree};
