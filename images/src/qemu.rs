@@ -21,6 +21,7 @@ use anchorite_spec::Manifest;
 use anchorite_spec::manifest::ARCH_ARM64;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 
 use crate::cli;
 
@@ -98,10 +99,23 @@ fn unix_server(socket: &Path) -> OsString {
 
 /// The line for people to paste: the console on the terminal, QEMU's own keys.
 pub fn line_for_people(args: &cli::RunArgs, manifest: &Manifest) -> String {
-    let mut line = machine(args, manifest);
+    let mut line = Vec::new();
+    if let Some(cpu) = only_cpu(args) {
+        line.extend(["taskset".into(), "--cpu-list".into(), cpu.to_string().into()]);
+    }
+    line.extend(machine(args, manifest));
     line.extend(["-serial".into(), "mon:stdio".into()]);
     line.extend(args.qemu_arg.iter().map(OsString::from));
     line.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// The one host CPU that a counted run may use, if it is one: the one we are on.
+///
+/// QEMU moves the clock of a machine whose CPUs are idle from its main loop, by the time to the next
+/// event, and when that loop runs beside the CPU's thread it takes that time from a count that the
+/// thread has yet to update: runs drift apart by microseconds. On one host CPU they take turns.
+fn only_cpu(args: &cli::RunArgs) -> Option<usize> {
+    args.icount.then(sched_getcpu)
 }
 
 /// One word of a shell command, quoted if need be.
@@ -137,7 +151,8 @@ impl Qemu {
     ///
     /// With instruction counting, nothing outside may touch QEMU's main loop while the machine
     /// runs, or runs do not repeat: hence pipes for the console (a socket wakes the loop when its
-    /// other end is read), and a monitor that is connected and greeted before the machine starts.
+    /// other end is read), a monitor that is connected and greeted before the machine starts, and
+    /// one host CPU for all of QEMU's threads.
     ///
     /// # Errors
     ///
@@ -156,10 +171,18 @@ impl Qemu {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Its own group: ^C in the terminal is for us, who then end it in order.
         command.process_group(0);
+        let only_cpu = only_cpu(args).map(|cpu| {
+            let mut set = CpuSet::new();
+            set.set(cpu);
+            set
+        });
         // SAFETY: between fork and exec only async-signal-safe calls are allowed; this closure
-        // makes one system call, prctl, and allocates nothing.
+        // makes two system calls, prctl and sched_setaffinity, and allocates nothing.
         unsafe {
-            command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
+            command.pre_exec(move || {
+                set_parent_process_death_signal(Some(Signal::KILL))?;
+                Ok(only_cpu.map_or(Ok(()), |set| sched_setaffinity(None, &set))?)
+            });
         }
         let mut child = command.spawn()?;
         drop(monitor_end);

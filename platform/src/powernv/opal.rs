@@ -38,6 +38,10 @@ mod token {
     pub const HANDLE_INTERRUPT: u64 = 9;
     /// (be64 *events)
     pub const POLL_EVENTS: u64 = 10;
+    /// (chip, space, port, be32 *data, size)
+    pub const LPC_READ: u64 = 67;
+    /// (chip, space, port, data, size)
+    pub const LPC_WRITE: u64 = 68;
     /// (flags)
     pub const REINIT_CPUS: u64 = 70;
     /// (terminal)
@@ -65,6 +69,9 @@ mod token {
     /// (be64 *flags)
     pub const HANDLE_HMI2: u64 = 166;
 }
+
+/// The LPC bus's I/O space.
+const LPC_IO: u64 = 1;
 
 /// OPAL's address: nothing but the two words that its tree node names.
 #[derive(Clone, Copy, Debug)]
@@ -228,6 +235,26 @@ impl Opal {
     /// OPAL's code.
     pub fn set_clock(&self, date: u32, time: u64) -> OpalResult {
         self.call_plain(token::RTC_WRITE, &[date.into(), time])
+    }
+
+    /// Reads one byte from an I/O port of chip 0's LPC bus.
+    ///
+    /// # Errors
+    /// OPAL's code.
+    pub fn read_port(&self, port: u32) -> Result<u8, OpalError> {
+        let out = core::cell::Cell::new(0_u32);
+        let args = [0, LPC_IO, port.into(), out.as_ptr() as u64, 1];
+        // SAFETY: OPAL writes the value, during the call.
+        judge(unsafe { self.call(token::LPC_READ, &args) })?;
+        Ok(u32::from_be(out.get()) as u8)
+    }
+
+    /// Writes one byte to an I/O port of chip 0's LPC bus.
+    ///
+    /// # Errors
+    /// OPAL's code.
+    pub fn write_port(&self, port: u32, value: u8) -> OpalResult {
+        self.call_plain(token::LPC_WRITE, &[0, LPC_IO, port.into(), value.into(), 1])
     }
 
     /// Tells OPAL of one of its own interrupts; whether it has events to be polled for.

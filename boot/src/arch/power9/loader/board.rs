@@ -17,6 +17,8 @@ pub struct Facts {
     timebase_hz: u64,
     heartbeat_ms: u64,
     characteristics: [u64; 2],
+    /// There is a PC clock (MC146818) on the LPC bus.
+    pub pc_clock: bool,
     /// XIVE thread management area: hypervisor page.
     pub tima_hv: u64,
     tima_os: u64,
@@ -71,6 +73,7 @@ fn collect(tree: &Fdt<'static>) -> Facts {
         timebase_hz: 0,
         heartbeat_ms: 0,
         characteristics: [0; 2],
+        pc_clock: false,
         tima_hv: 0,
         tima_os: 0,
         opal_interrupt: [0; OPAL_INTERRUPTS],
@@ -90,6 +93,7 @@ fn collect(tree: &Fdt<'static>) -> Facts {
             facts.tima_hv = reg(&node, 1).base;
             facts.tima_os = reg(&node, 2).base;
         }
+        facts.pc_clock |= is_compatible(&node, "pnpPNP,b00");
         if node.name == "ibm,opal" {
             facts.heartbeat_ms = u64::from(cell(&node, "ibm,heartbeat-ms").unwrap_or(0));
             facts.add_opal_interrupts(&node);

@@ -50,7 +50,7 @@ extern "C" fn loader_main(tree: *const u8, opal_base: u64, opal_entry: u64, own:
     info.manifest = manifest.manifest_copy.base;
     board::hand_over(&facts, info);
     interrupts::set_up(&opal, manifest, &facts, info);
-    read_clock(&opal, info);
+    read_clock(&opal, facts.pc_clock, info);
     say::mappings(manifest);
     // SAFETY: the body stands where the manifest says, and takes exactly this argument.
     unsafe {
@@ -72,22 +72,61 @@ fn findings(manifest: &Manifest) -> &'static mut BootInfo {
     }
 }
 
-/// Reads the clock once: each later reading would wait a tenth of a second on a slow bus.
-fn read_clock(opal: &Opal, info: &mut BootInfo) {
+/// Reads the clock once: each later reading could wait a tenth of a second on a slow bus.
+fn read_clock(opal: &Opal, pc_clock: bool, info: &mut BootInfo) {
+    let pc = if pc_clock { read_pc_clock(opal) } else { None };
+    let Some((date, time)) = pc.or_else(|| read_opal_clock(opal)) else { return };
+    if let Some(seconds) = board::clock_seconds(date, time) {
+        info.clock_valid = 1;
+        info.clock_seconds = seconds;
+        info.clock_ticks = cpu::timebase();
+    }
+}
+
+/// OPAL's own clock, which on boards with a service processor is that one's.
+fn read_opal_clock(opal: &Opal) -> Option<(u32, u64)> {
     for _ in 0..1_000_000 {
         match opal.clock() {
-            Ok((date, time)) => {
-                if let Some(seconds) = board::clock_seconds(date, time) {
-                    info.clock_valid = 1;
-                    info.clock_seconds = seconds;
-                    info.clock_ticks = cpu::timebase();
-                }
-                return;
-            }
+            Ok(now) => return Some(now),
             Err(OpalError(code::BUSY | code::BUSY_EVENT)) => opal.poll_events(),
-            Err(_) => return,
+            Err(_) => return None,
         }
     }
+    None
+}
+
+/// The PC clock, where the tree names one. It answers at once and, unlike QEMU's service processor,
+/// follows the time that a counted run is given. In OPAL's form.
+fn read_pc_clock(opal: &Opal) -> Option<(u32, u64)> {
+    const INDEX: u32 = 0x70;
+    const DATA: u32 = 0x71;
+    const UPDATING: u8 = 0x80;
+    // In status B: binary numbers instead of decimals; a 24-hour clock.
+    const BINARY: u8 = 4;
+    const HOURS_24: u8 = 2;
+    let read = |register| {
+        opal.write_port(INDEX, register).ok()?;
+        opal.read_port(DATA).ok()
+    };
+    let packed = |registers: &[u8]| {
+        registers.iter().try_fold(0, |all, &register| Some(all << 8 | u64::from(read(register)?)))
+    };
+    if read(0xb)? & (BINARY | HOURS_24) != HOURS_24 {
+        return None;
+    }
+    // Two equal readings outside an update: nothing was carried in between.
+    let mut before = None;
+    for _ in 0..100_000 {
+        if read(0xa)? & UPDATING == 0 {
+            let date = packed(&[0x32, 9, 8, 7])?;
+            let time = packed(&[4, 2, 0])? << 40;
+            let now = (date as u32, time);
+            if before.replace(now) == Some(now) {
+                return Some(now);
+            }
+        }
+    }
+    None
 }
 
 struct Console(Cell<Option<Opal>>);
