@@ -8,6 +8,7 @@ use anchorite_spec::Manifest;
 use anchorite_spec::manifest::{
     PART_BODY, PART_GUEST_TREE, PART_INITRD, PART_KERNEL, PART_LOADER, PART_RTAS, PART_TABLES,
 };
+use anchorite_tables::walk::{Item, radix};
 use common::{Elf, Load, Project, get64, kernel, put64, stderr};
 use zerocopy::FromBytes;
 
@@ -139,8 +140,8 @@ fn the_tables_are_read_by_the_processor_s_rules() {
     let manifest = manifest(&image);
     let mut leaves = Vec::new();
     let tables = part(&image, PART_TABLES);
-    anchorite_tables::walk::walk(tables, manifest.tables.base, manifest.table_root, &mut |item| {
-        if let anchorite_tables::walk::Item::Leaf(leaf) = item {
+    radix::walk(tables, manifest.tables.base, manifest.table_root, &mut |item| {
+        if let Item::Leaf(leaf) = item {
             leaves.push((leaf.guest, leaf.host, leaf.size));
         }
         std::ops::ControlFlow::Continue(())

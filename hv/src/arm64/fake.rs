@@ -39,9 +39,6 @@ impl Machine for Fake {
     fn console_read(&mut self, _: &mut [u8]) -> usize {
         0
     }
-    fn ticks(&self) -> u64 {
-        0
-    }
     fn clock(&mut self) -> Option<DateTime> {
         None
     }

@@ -23,9 +23,6 @@ pub trait Machine {
     /// Takes what the console has received, at most `buffer.len()` bytes; returns how many.
     fn console_read(&mut self, buffer: &mut [u8]) -> usize;
 
-    /// The machine's free-running counter, in ticks.
-    fn ticks(&self) -> u64;
-
     /// The wall clock, or `None` when the machine has none.
     fn clock(&mut self) -> Option<DateTime>;
 

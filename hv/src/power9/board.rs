@@ -41,8 +41,6 @@ pub struct Route {
 
 /// A POWER9 machine. All methods act on the calling core.
 pub trait Power9: Machine {
-    /// The guest's live SRR0 and SRR1.
-    fn srr(&self) -> (u64, u64);
     /// Sets the guest's SRR0 and SRR1.
     fn set_srr(&mut self, srr0: u64, srr1: u64);
     /// Sets the guest's DAR and DSISR.

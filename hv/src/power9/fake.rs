@@ -63,10 +63,6 @@ impl Machine for Fake {
         len
     }
 
-    fn ticks(&self) -> u64 {
-        0
-    }
-
     fn clock(&mut self) -> Option<DateTime> {
         self.now
     }
@@ -82,10 +78,6 @@ impl Machine for Fake {
 }
 
 impl Power9 for Fake {
-    fn srr(&self) -> (u64, u64) {
-        self.srr
-    }
-
     fn set_srr(&mut self, srr0: u64, srr1: u64) {
         self.srr = (srr0, srr1);
     }

@@ -10,4 +10,3 @@ pub mod radix;
 pub mod stage1;
 pub mod stage2;
 pub mod walk;
-pub mod walk2;

@@ -7,7 +7,8 @@ use anchorite_spec::manifest::{PERM_R, PERM_W, PERM_X};
 use anchorite_tables::radix::{
     self, BOOT_LEAF, FillError, MapError, Memory, RadixBuilder, Region, fill_boot_leaf,
 };
-use anchorite_tables::walk::{Item, Leaf, WalkError, walk};
+use anchorite_tables::walk::radix::{Leaf, walk};
+use anchorite_tables::walk::{Item, WalkError};
 use proptest::prelude::*;
 
 const BASE: u64 = 0x10_0000;
@@ -24,7 +25,7 @@ fn ram(guest: u64, host: u64, size: u64) -> Region {
     Region::new(guest, host, size, RWX, Memory::Normal)
 }
 
-fn items(arena: &[u8]) -> Result<Vec<Item>, WalkError> {
+fn items(arena: &[u8]) -> Result<Vec<Item<Leaf>>, WalkError> {
     let mut found = Vec::new();
     walk(arena, BASE, BASE, &mut |item| {
         found.push(item);

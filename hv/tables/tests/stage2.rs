@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use anchorite_spec::manifest::{PERM_R, PERM_W, PERM_X};
 use anchorite_tables::stage1::{Stage1, Unmappable, Use};
 use anchorite_tables::stage2::{ContextError, MapError, Memory, Region, Stage2, Tables};
-use anchorite_tables::walk2::{Item, Leaf, WalkError, walk};
+use anchorite_tables::walk::stage2::{Leaf, walk};
+use anchorite_tables::walk::{Item, WalkError};
 use proptest::prelude::*;
 
 const BASE: u64 = 0x5002_0000;

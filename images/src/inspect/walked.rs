@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use anchorite_spec::Manifest;
 use anchorite_spec::Range;
 use anchorite_spec::manifest::ARCH_ARM64;
-use anchorite_tables::{walk, walk2};
+use anchorite_tables::walk::{Item, Visitor, radix, stage2};
 
 /// What the processor takes a page for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +42,9 @@ pub struct Leaf {
     pub other: u64,
 }
 
-impl From<walk::Leaf> for Leaf {
-    fn from(leaf: walk::Leaf) -> Self {
-        let walk::Leaf { guest, host, size, read, write, execute, other, .. } = leaf;
+impl From<radix::Leaf> for Leaf {
+    fn from(leaf: radix::Leaf) -> Self {
+        let radix::Leaf { guest, host, size, read, write, execute, other, .. } = leaf;
         let kind = match leaf.attribute {
             0 => Kind::Ordinary,
             2 => Kind::Registers,
@@ -64,11 +64,11 @@ impl From<walk::Leaf> for Leaf {
     }
 }
 
-impl From<walk2::Leaf> for Leaf {
-    fn from(leaf: walk2::Leaf) -> Self {
+impl From<stage2::Leaf> for Leaf {
+    fn from(leaf: stage2::Leaf) -> Self {
         /// Everything that a guest has is tagged as the guest's.
         const GUEST: u8 = 1;
-        let walk2::Leaf { guest, host, size, read, write, execute, .. } = leaf;
+        let stage2::Leaf { guest, host, size, read, write, execute, .. } = leaf;
         let kind = match (leaf.attribute, leaf.shareability) {
             (15, 3) => Kind::Ordinary,
             (1, 0) => Kind::Registers,
@@ -77,13 +77,6 @@ impl From<walk2::Leaf> for Leaf {
         let other = leaf.other | u64::from(leaf.owner ^ GUEST) << 55;
         Self { guest, host, size, read, write, execute, kind, preset: leaf.accessed, other }
     }
-}
-
-/// One thing found, in the words of either architecture.
-enum Item {
-    Table { address: u64, size: u64 },
-    Leaf(Leaf),
-    Slot { guest: u64, size: u64, raw: u64 },
 }
 
 /// A slot that does not translate but is not zero.
@@ -130,7 +123,7 @@ impl Walked {
                     }
                 }
                 Item::Leaf(leaf) => found.leaves.push(leaf),
-                Item::Slot { guest, size, raw } => {
+                Item::Invalid { guest, size, raw } => {
                     found.slots.push(Slot { guest: Range::new(guest, size), raw });
                 }
             }
@@ -162,21 +155,11 @@ impl Walked {
 }
 
 /// Walks the tables as the image's processor would.
-fn read(
-    tables: &[u8],
-    manifest: &Manifest,
-    visit: &mut dyn FnMut(Item) -> ControlFlow<()>,
-) -> Result<(), String> {
+fn read(tables: &[u8], manifest: &Manifest, visit: Visitor<'_, Leaf>) -> Result<(), String> {
     let (base, root) = (manifest.tables.base, manifest.table_root);
     if manifest.arch != ARCH_ARM64 {
-        return walk::walk(tables, base, root, &mut |item| {
-            visit(match item {
-                walk::Item::Table { address, size } => Item::Table { address, size },
-                walk::Item::Leaf(leaf) => Item::Leaf(leaf.into()),
-                walk::Item::Invalid { guest, size, raw } => Item::Slot { guest, size, raw },
-            })
-        })
-        .map_err(|error| error.to_string());
+        return radix::walk(tables, base, root, &mut |item| visit(item.map(Leaf::from)))
+            .map_err(|error| error.to_string());
     }
     // The firmware makes VTCR_EL2 from the size of guest addresses: what is walked here must be
     // what the processor then walks. Above 43 bits walks start at level 0.
@@ -189,12 +172,6 @@ fn read(
             arm64.vtcr, arm64.ipa_bits
         ));
     }
-    walk2::walk(tables, base, root, arm64.vtcr, &mut |item| {
-        visit(match item {
-            walk2::Item::Table { address, size } => Item::Table { address, size },
-            walk2::Item::Leaf(leaf) => Item::Leaf(leaf.into()),
-            walk2::Item::Invalid { guest, size, raw } => Item::Slot { guest, size, raw },
-        })
-    })
-    .map_err(|error| error.to_string())
+    stage2::walk(tables, base, root, arm64.vtcr, &mut |item| visit(item.map(Leaf::from)))
+        .map_err(|error| error.to_string())
 }

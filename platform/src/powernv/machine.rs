@@ -176,10 +176,6 @@ impl Machine for PowerNv {
         self.opal.console_read(buffer)
     }
 
-    fn ticks(&self) -> u64 {
-        cpu::timebase()
-    }
-
     fn clock(&mut self) -> Option<DateTime> {
         self.clock.and_then(|clock| clock.at(cpu::timebase()))
     }
@@ -213,10 +209,6 @@ impl Machine for PowerNv {
 }
 
 impl Power9 for PowerNv {
-    fn srr(&self) -> (u64, u64) {
-        (mfspr::<{ spr::SRR0 }>(), mfspr::<{ spr::SRR1 }>())
-    }
-
     fn set_srr(&mut self, srr0: u64, srr1: u64) {
         // SAFETY: the firmware itself neither takes nor returns from SRR interrupts.
         unsafe {

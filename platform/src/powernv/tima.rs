@@ -2,7 +2,7 @@
 //! The XIVE thread interrupt management area, hypervisor page: the two rings that the firmware
 //! touches (OPAL's xive header and Power ISA's XIVE architecture, "thread context").
 
-use super::core::{load16, load64, store8, store32, store64};
+use super::core::{load16, store8, store32, store64};
 
 /// Ring QW1: the operating system's. Word 0/1 of a context that has everything masked.
 const QW1: u64 = 0x10;
@@ -50,12 +50,5 @@ impl Tima {
     pub fn acknowledge_own(&self) -> bool {
         // SAFETY: as above; the load is the acknowledge.
         unsafe { load16(self.0 + ACK_HV) & ACK_RING != 0 }
-    }
-
-    /// The operating system ring's first doubleword.
-    #[must_use]
-    pub fn os_state(&self) -> u64 {
-        // SAFETY: as above; reading has no effect.
-        unsafe { load64(self.0 + QW1) }
     }
 }
