@@ -12,7 +12,8 @@ config = board-configs/$(BOARD).toml
 
 # The recipes of the board's default guest. All of them: make guests.
 guest_arch := $(if $(findstring arm64,$(BOARD)),arm64,ppc64el)
-default_guests := debian-6.12-$(guest_arch) shell-$(guest_arch)
+guests_of = debian-6.12-$(1) shell-$(1)
+default_guests = $(call guests_of,$(guest_arch))
 
 # A value as one shell word.
 quote = '$(subst ','\'',$(1))'
@@ -45,6 +46,7 @@ test: setup tools firmware guests ## every test: host tests, rejected configs, Q
 	@scripts/test
 
 .PHONY: check
+check: default_guests = $(call guests_of,ppc64el) $(call guests_of,arm64)
 check: setup tools firmware default-guests ## lints, house rules, licences, firmware size
 	@scripts/check
 
