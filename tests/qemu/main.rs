@@ -2,6 +2,7 @@
 //! The QEMU tests. `make test` builds and fetches what they need; after that, one alone is
 //! `cargo test -p anchorite-tests --test qemu -- NAME`.
 mod arm64;
+mod arm64_guests;
 mod boot;
 mod console;
 mod end;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(arguments.test_threads.unwrap_or(cpus).clamp(1, MACHINES));
     let tests: Vec<(&str, fn() -> anyhow::Result<()>)> = [
         arm64::TESTS,
+        arm64_guests::TESTS,
         boot::TESTS,
         console::TESTS,
         end::TESTS,

@@ -67,7 +67,7 @@ impl fmt::Display for ElfError {
             Self::ThirtyTwoBit => write!(f, "it is a 32-bit ELF"),
             Self::BigEndian => write!(f, "it is a big-endian ELF"),
             Self::Machine(number) => {
-                write!(f, "it is an ELF for another machine ({number}), not for 64-bit PowerPC")
+                write!(f, "it is an ELF for another machine ({number})")
             }
             Self::Kind(number) => write!(f, "it is not an executable ELF (type {number})"),
             Self::HeadersCut => write!(f, "it is cut off: its headers lie beyond its end"),

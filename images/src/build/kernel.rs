@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The guest kernel: an ELF as Linux ships it, or raw bytes, laid out as the guest's memory.
 use anchorite_spec::Range;
-use object::elf::EM_PPC64;
+use object::elf::{EM_AARCH64, EM_PPC64};
 
 use super::elf::{Elf, ElfError, Segment};
 use super::fault::Fault;
 use super::inputs::Input;
+use super::kernel_arm64;
 use crate::config::checked::{Config, Format, Guest};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::units;
@@ -33,8 +34,8 @@ pub fn lay_out(input: &Input, config: &Config) -> Result<Kernel, Fault> {
     let guest = &config.guest;
     let kernel = match guest.format {
         Format::Raw { load, entry } => raw(input, load, entry),
-        Format::Auto | Format::Elf if config.platform.arm.is_some() => arm64_image(input, guest),
-        Format::Auto | Format::Elf => elf(input, guest),
+        format if config.platform.arm.is_some() => kernel_arm64::lay_out(input, guest, format),
+        Format::Auto | Format::Elf => elf(input, &input.bytes, guest, EM_PPC64, powerpc),
     }?;
     if !in_ram(kernel.memory, guest) {
         return Err(outside(input, kernel.memory, guest).into());
@@ -58,40 +59,19 @@ fn raw(input: &Input, load: u64, entry: u64) -> Result<Kernel, Fault> {
     Ok(Kernel { bytes: input.bytes.clone(), memory, entry })
 }
 
-/// An arm64 `Image` (Linux, Documentation/arch/arm64/booting.rst): 2 MiB aligned plus its offset, in
-/// the guest's first region, with as much memory as it says that it needs.
-fn arm64_image(input: &Input, guest: &Guest) -> Result<Kernel, Fault> {
-    const ALIGN: u64 = 2 << 20;
-    const BIG_ENDIAN: u64 = 1;
-    let word = |at: usize| {
-        let bytes = input.bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
-        bytes.map(u64::from_le_bytes)
-    };
-    let refuse = |label: &str, help: &str| {
-        let title = format!("{} cannot be the guest's kernel", input.name);
-        Fault::from(Diagnostic::new("kernel", title, input.span.clone(), label).help(help))
-    };
-    let header = (input.bytes.get(56..60), word(8), word(16), word(24));
-    let (Some(b"ARM\x64"), Some(offset), Some(size), Some(flags)) = header else {
-        let help = "name an uncompressed arm64 `Image` (Debian: vmlinuz of linux-image-*-arm64)";
-        return Err(refuse("it is no arm64 Image", help));
-    };
-    if flags & BIG_ENDIAN != 0 {
-        return Err(refuse("it is big-endian", "name a little-endian kernel"));
-    }
-    let first = guest.memory.first().map_or(0, |memory| memory.value.guest.base);
-    let base = first.next_multiple_of(ALIGN).saturating_add(offset);
-    let memory = Range::new(base, size.max(input.bytes.len() as u64));
-    if memory.end().is_none() {
-        return Err(refuse("its header asks for impossible memory", "copy the file again"));
-    }
-    Ok(Kernel { bytes: input.bytes.clone(), memory, entry: base })
-}
-
-fn elf(input: &Input, guest: &Guest) -> Result<Kernel, Fault> {
-    let refuse = |error: ElfError| Fault::from(refusal(input, &error));
-    let elf = Elf::parse(&input.bytes, EM_PPC64).map_err(refuse)?;
-    let segments = placed(&elf);
+/// An ELF for `machine`: `bytes` is what `input` holds once unpacked, `place` says where in the
+/// guest's memory a segment goes.
+pub(super) fn elf(
+    input: &Input,
+    bytes: &[u8],
+    guest: &Guest,
+    machine: u16,
+    place: impl Fn(&Elf<'_>, &Segment<'_>) -> u64,
+) -> Result<Kernel, Fault> {
+    let refuse = |error: ElfError| Fault::from(refusal(input, &error, machine));
+    let elf = Elf::parse(bytes, machine).map_err(refuse)?;
+    let segments: Vec<_> =
+        elf.segments.iter().map(|segment| (place(&elf, segment), *segment)).collect();
     check_overlap(&segments).map_err(refuse)?;
     for (address, segment) in &segments {
         // Checked before any memory is taken for the layout: sizes in a file are only claims.
@@ -110,13 +90,12 @@ fn elf(input: &Input, guest: &Guest) -> Result<Kernel, Fault> {
     Ok(Kernel { bytes: flatten(&segments, start), memory, entry })
 }
 
-/// The segments with their guest real addresses.
-fn placed<'a>(elf: &Elf<'a>) -> Vec<(u64, Segment<'a>)> {
-    let address = |segment: &Segment<'_>| match segment.vaddr & REGION {
+/// Where Linux on PowerPC wants a segment.
+fn powerpc(_: &Elf<'_>, segment: &Segment<'_>) -> u64 {
+    match segment.vaddr & REGION {
         LINEAR => segment.vaddr & !REGION,
         _ => segment.paddr,
-    };
-    elf.segments.iter().map(|segment| (address(segment), *segment)).collect()
+    }
 }
 
 fn check_overlap(segments: &[(u64, Segment<'_>)]) -> Result<(), ElfError> {
@@ -167,19 +146,28 @@ fn outside(input: &Input, range: Range, guest: &Guest) -> Diagnostic {
     diagnostic.help("give the guest more memory, or link the kernel to where there is some")
 }
 
-fn refusal(input: &Input, error: &ElfError) -> Diagnostic {
+fn refusal(input: &Input, error: &ElfError, machine: u16) -> Diagnostic {
     let title = format!("{} cannot be the guest's kernel", input.name);
+    let (processor, package, architecture) = match machine {
+        EM_AARCH64 => ("arm64", "linux-image-arm64", "arm64"),
+        _ => ("POWER", "linux-image-powerpc64le", "ppc64el"),
+    };
     let help = match error {
         ElfError::NotElf => {
             "name an ELF vmlinux; for a raw kernel, set `format = \"raw\"`, `load` and `entry`"
+                .into()
         }
-        ElfError::Compressed(_) => "name the unpacked vmlinux",
-        ElfError::ThirtyTwoBit => "name a 64-bit kernel (Debian: linux-image-powerpc64le)",
-        ElfError::BigEndian => "name a little-endian kernel (Debian: architecture ppc64el)",
-        ElfError::Machine(_) => "name a kernel for POWER (Debian: linux-image-powerpc64le)",
-        ElfError::Kind(_) => "name the linked kernel, not an object file or a core dump",
-        ElfError::HeadersCut | ElfError::SegmentCut { .. } => "copy or download the file again",
-        _ => "the file is damaged, or was linked in a way that no loader can follow",
+        ElfError::Compressed(_) => "name the unpacked vmlinux".into(),
+        ElfError::ThirtyTwoBit => format!("name a 64-bit kernel (Debian: {package})"),
+        ElfError::BigEndian => {
+            format!("name a little-endian kernel (Debian: architecture {architecture})")
+        }
+        ElfError::Machine(_) => format!("name a kernel for {processor} (Debian: {package})"),
+        ElfError::Kind(_) => "name the linked kernel, not an object file or a core dump".into(),
+        ElfError::HeadersCut | ElfError::SegmentCut { .. } => {
+            "copy or download the file again".into()
+        }
+        _ => "the file is damaged, or was linked in a way that no loader can follow".to_owned(),
     };
     Diagnostic::new("kernel", title, input.span.clone(), error.to_string()).help(help)
 }

@@ -9,6 +9,7 @@ mod fault;
 mod firmware;
 mod inputs;
 mod kernel;
+mod kernel_arm64;
 mod layout;
 mod manifest;
 mod output;
@@ -18,6 +19,7 @@ mod rtas;
 mod tables;
 mod tree;
 mod tree_arm64;
+mod unpack;
 
 use std::path::Path;
 

@@ -87,7 +87,7 @@ pub enum Compression {
 /// The kernel's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// ELF if it begins as one; anything else is refused.
+    /// What it begins as: an ELF, or on arm64 an `Image`, also packed; anything else is refused.
     Auto,
     /// ELF.
     Elf,

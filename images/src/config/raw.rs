@@ -145,7 +145,7 @@ pub struct RawGuest {
     /// minute or so, an exit each. The guest gets a fresh seed at boot in any case. Default: `false`.
     #[schemars(with = "Option<bool>")]
     pub hwrng: Field<bool>,
-    /// The kernel's format: `auto`, `elf` or `raw`. Default: `auto`.
+    /// The kernel's format: `auto` (what the file is), `elf` or `raw`. Default: `auto`.
     #[schemars(with = "Option<String>")]
     pub format: Field<String>,
     /// The byte order that the kernel is entered in: `big`, as Linux wants it, or `little`.
