@@ -3,12 +3,12 @@
 use std::fs;
 use std::time::Duration;
 
-use anchorite_spec::manifest::{MAP_BOOT_LEAF, PART_TABLES};
+use anchorite_spec::manifest::MAP_BOOT_LEAF;
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{build, default_image, power_off_image};
 use anchorite_tests::monitor::Monitor;
-use anchorite_tests::{anchorite, board, output};
-use anyhow::{Context, Result, ensure};
+use anchorite_tests::{anchorite, board, live, output};
+use anyhow::{Result, ensure};
 use serde_json::Value;
 
 pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
@@ -37,34 +37,13 @@ fn the_same_inputs_give_the_same_bytes() -> Result<()> {
     Ok(())
 }
 
-/// Byte for byte, except the leaves that the manifest names as filled in at boot.
 fn live_tables_are_the_files() -> Result<()> {
     let image = default_image()?;
-    let (_, in_file) = image.part(PART_TABLES)?;
-    let leaves: Vec<_> =
-        image.manifest.mappings().filter(|mapping| mapping.kind == MAP_BOOT_LEAF).collect();
+    let leaves = image.manifest.mappings().filter(|mapping| mapping.kind == MAP_BOOT_LEAF);
+    let pages: u64 = leaves.map(|leaf| leaf.size >> 16).sum();
     let guest = Guest::boot(&image.path, &[])?;
-    let mut monitor = Monitor::connect(guest.qmp())?;
-    let live = monitor.memory(image.manifest.tables.base, in_file.len() as u64)?;
-    let mut filled = 0;
-    for (index, (file, live)) in in_file.chunks(8).zip(live.chunks(8)).enumerate() {
-        if file == live {
-            continue;
-        }
-        let entry = u64::from_be_bytes(live.try_into()?);
-        // Valid, a leaf, and of a page that the manifest allows.
-        ensure!(file[0] & 0x80 == 0, "entry {index} was valid in the file: {file:02x?}");
-        ensure!(entry >> 62 == 3, "entry {index} is {entry:#x}");
-        let page = entry & 0x01ff_ffff_ffff_f000;
-        let allowed = |leaf: &&&anchorite_spec::manifest::Mapping| {
-            (leaf.host..leaf.host + leaf.host_size).contains(&page)
-        };
-        leaves.iter().find(allowed).with_context(|| format!("entry {index} maps {page:#x}"))?;
-        filled += 1;
-    }
-    let pages: u64 = leaves.iter().map(|leaf| leaf.size >> 16).sum();
+    let filled = live::tables(&mut Monitor::connect(guest.qmp())?, &image)?;
     ensure!(filled > 0 && filled <= pages, "{filled} leaves filled for {pages} pages");
-    drop(monitor);
     guest.power_off()?;
     Ok(())
 }

@@ -69,7 +69,9 @@ pub fn build(path: &Path, arguments: &[&str]) -> Result<()> {
 
 fn build_of(board: &Path, path: &Path, arguments: &[&str]) -> Result<()> {
     let mut command = anchorite();
-    command.arg("build").arg("--board").arg(board).arg("--out").arg(path).args(arguments);
+    // Paths in the tests' own boards are the checkout's.
+    command.current_dir(root()).arg("build").arg("--board").arg(board);
+    command.arg("--out").arg(path).args(arguments);
     let built = output(&mut command)?;
     if !built.status.success() {
         bail!("build {arguments:?}: {}", String::from_utf8_lossy(&built.stderr));

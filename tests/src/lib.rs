@@ -6,6 +6,7 @@
 //! script would.
 pub mod guest;
 pub mod image;
+pub mod live;
 pub mod monitor;
 
 use std::path::{Path, PathBuf};
