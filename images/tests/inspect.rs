@@ -10,136 +10,19 @@ use anchorite_spec::manifest::{
     MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, PART_BODY, PART_KERNEL, PART_LOADER, PART_TABLES, PERM_DMA,
     PERM_R, PERM_W, PERM_X,
 };
-use common::{Project, put64, stderr, stdout};
+use common::forge::{Forge, MANIFEST};
+use common::{Board, put64, stderr, stdout};
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
-use zerocopy::{FromBytes, IntoBytes};
 
-const MANIFEST: usize = 0x1000;
 const FIRMWARE: u64 = 0x10_0000;
 const RAM_LEAF: u64 = 0xC000_0000_0000_0187;
 const DEVICE_LEAF: u64 = 0xC000_0000_0000_01A6;
 const NODE: u64 = 0x8000_0000_0000_0000;
 
-/// An image that can be changed.
-struct Forge {
-    project: Project,
-    bytes: Vec<u8>,
-    /// Where the tables stand in the file.
-    tables: usize,
-    /// Where the tables stand on the machine.
-    base: u64,
-}
-
-impl Forge {
-    fn new(name: &str, options: &[&str]) -> Self {
-        let project = Project::new(name);
-        let bytes = project.image(options);
-        let manifest = Manifest::read_from_prefix(&bytes[MANIFEST..]).unwrap().0;
-        let tables = manifest.part(PART_TABLES).unwrap().offset as usize;
-        Self { project, bytes, tables, base: manifest.tables.base }
-    }
-
-    /// A second image from the same build.
-    fn again(&self) -> Self {
-        let project = Project { root: self.project.root.clone() };
-        Self { project, bytes: self.bytes.clone(), ..*self }
-    }
-
-    fn manifest(&self) -> Manifest {
-        Manifest::read_from_prefix(&self.bytes[MANIFEST..]).unwrap().0
-    }
-
-    fn with_manifest(mut self, change: impl FnOnce(&mut Manifest)) -> Self {
-        let mut manifest = self.manifest();
-        change(&mut manifest);
-        self.bytes[MANIFEST..MANIFEST + size_of::<Manifest>()].copy_from_slice(manifest.as_bytes());
-        self
-    }
-
-    fn with_mapping(
-        self,
-        kind: u32,
-        change: impl FnOnce(&mut anchorite_spec::manifest::Mapping),
-    ) -> Self {
-        self.with_manifest(|manifest| {
-            change(manifest.mappings.iter_mut().find(|mapping| mapping.kind == kind).unwrap());
-        })
-    }
-
-    fn with_part(
-        self,
-        kind: u32,
-        change: impl FnOnce(&mut anchorite_spec::manifest::Part),
-    ) -> Self {
-        self.with_manifest(|manifest| {
-            change(manifest.parts.iter_mut().find(|part| part.kind == kind).unwrap());
-        })
-    }
-
-    fn entry(&self, at: usize) -> u64 {
-        u64::from_be_bytes(self.bytes[at..at + 8].try_into().unwrap())
-    }
-
-    fn with_entry(mut self, at: usize, entry: u64) -> Self {
-        self.bytes[at..at + 8].copy_from_slice(&entry.to_be_bytes());
-        self
-    }
-
-    /// The file offset of the entry for a guest address, as deep as `levels`.
-    fn slot(&self, guest: u64, levels: usize) -> usize {
-        let mut at = self.tables + 8 * (guest >> 39 & 0x1fff) as usize;
-        for (shift, bits) in [(30, 9), (21, 9), (16, 5)].into_iter().take(levels - 1) {
-            let next = (self.entry(at) & 0x0fff_ffff_ffff_ff00) - self.base;
-            at = self.tables + next as usize + 8 * (guest >> shift & ((1 << bits) - 1)) as usize;
-        }
-        at
-    }
-
-    /// Every digest computed anew, as a tester would from `docs/image-format.md`.
-    fn seal(mut self) -> Self {
-        let bytes = self.bytes.clone();
-        self = self.with_manifest(|manifest| {
-            for part in manifest.parts.iter_mut().filter(|part| part.kind != 0) {
-                let end = part.offset.wrapping_add(part.size) as usize;
-                if let Some(content) = bytes.get(part.offset as usize..end) {
-                    part.digest = Sha256::digest(content).into();
-                }
-            }
-            manifest.digest = [0; 32];
-            manifest.digest = Sha256::digest(manifest.as_bytes()).into();
-        });
-        self
-    }
-
-    fn inspect(&self, more: &[&str]) -> (i32, Value) {
-        self.project.write("forged.elf", &self.bytes);
-        let mut args = vec!["inspect", "forged.elf", "--json"];
-        args.extend(more);
-        let output = self.project.run(&args);
-        let code = output.status.code().unwrap();
-        assert!(matches!(code, 0 | 1 | 14), "{code}: {}", stderr(&output));
-        (code, serde_json::from_str(&stdout(&output)).unwrap_or(Value::Null))
-    }
-
-    /// Inspects with right digests; the wall named must be refused.
-    #[track_caller]
-    fn refused(self, wall: &str) {
-        let (code, report) = self.seal().inspect(&[]);
-        assert_eq!(code, 1, "{report:#}");
-        assert_eq!(report["digests_ok"], true);
-        assert_eq!(report["proved"], false);
-        let walls = report["walls"].as_array().unwrap();
-        let found = walls.iter().find(|found| found["id"] == wall).unwrap();
-        assert_eq!(found["proved"], false, "{wall} must not be proved: {walls:#?}");
-        assert!(!found["why"].as_str().unwrap().is_empty());
-    }
-}
-
 #[test]
 fn an_image_as_built_is_proved() {
-    let forge = Forge::new("i-built", &[]);
+    let forge = Forge::new(Board::Power9, "i-built", &[]);
     let (code, report) = forge.inspect(&[]);
     assert_eq!(code, 0, "{report:#}");
     assert_eq!((&report["proved"], &report["digests_ok"]), (&true.into(), &true.into()));
@@ -157,7 +40,7 @@ fn an_image_as_built_is_proved() {
 
 #[test]
 fn people_are_told_the_same() {
-    let forge = Forge::new("i-text", &[]);
+    let forge = Forge::new(Board::Power9, "i-text", &[]);
     let output = forge.project.run(&["inspect", "image.elf"]);
     let text = stdout(&output);
     assert!(text.contains("proved") && !text.contains("NOT PROVED"), "{text}");
@@ -169,7 +52,7 @@ fn people_are_told_the_same() {
 
 #[test]
 fn changed_bytes_are_told_by_their_digests() {
-    let forge = Forge::new("i-digest", &[]);
+    let forge = Forge::new(Board::Power9, "i-digest", &[]);
     for kind in [PART_LOADER, PART_BODY, PART_TABLES, PART_KERNEL] {
         let mut changed = forge.again();
         let part = *changed.manifest().part(kind).unwrap();
@@ -186,7 +69,7 @@ fn changed_bytes_are_told_by_their_digests() {
 
 #[test]
 fn leaves_into_memory_that_is_not_the_guest_s_are_refused() {
-    let forge = Forge::new("i-leaf", &[]);
+    let forge = Forge::new(Board::Power9, "i-leaf", &[]);
     let ram = forge.slot(0, 2);
     forge.again().with_entry(ram, RAM_LEAF).refused("firmware");
     forge.again().with_entry(ram, RAM_LEAF).refused("nothing-extra");
@@ -207,7 +90,7 @@ fn leaves_into_memory_that_is_not_the_guest_s_are_refused() {
 
 #[test]
 fn missing_pages_are_refused() {
-    let forge = Forge::new("i-missing", &[]);
+    let forge = Forge::new(Board::Power9, "i-missing", &[]);
     let ram = forge.slot(0, 2);
     forge.again().with_entry(ram, 0).refused("nothing-missing");
     let tima = forge.slot(0x6_0302_031a_0000, 4);
@@ -221,7 +104,7 @@ fn missing_pages_are_refused() {
 
 #[test]
 fn wider_permissions_are_refused() {
-    let forge = Forge::new("i-wider", &[]);
+    let forge = Forge::new(Board::Power9, "i-wider", &[]);
     let tima = forge.slot(0x6_0302_031a_0000, 4);
     let leaf = forge.entry(tima);
     for change in [1, 2, 4, 0x8, 0x10, 0x20, 0x80, 0x100, 0x400, 1 << 58] {
@@ -235,7 +118,7 @@ fn wider_permissions_are_refused() {
 
 #[test]
 fn tables_that_are_no_tree_are_refused() {
-    let forge = Forge::new("i-tree", &[]);
+    let forge = Forge::new(Board::Power9, "i-tree", &[]);
     let (root, node) = (forge.slot(0, 1), forge.entry(forge.slot(0, 1)));
     let base = forge.base;
     for entry in [
@@ -261,7 +144,7 @@ fn tables_that_are_no_tree_are_refused() {
 
 #[test]
 fn a_manifest_that_allows_too_much_is_refused() {
-    let forge = Forge::new("i-claims", &[]);
+    let forge = Forge::new(Board::Power9, "i-claims", &[]);
     let ram = forge.slot(0, 2);
     // Tables and manifest agree that the guest has the firmware's memory.
     forge
@@ -298,7 +181,7 @@ fn a_manifest_that_allows_too_much_is_refused() {
 
 #[test]
 fn stated_mappings_are_judged_themselves() {
-    let forge = Forge::new("i-mappings", &[]);
+    let forge = Forge::new(Board::Power9, "i-mappings", &[]);
     let tima = forge.slot(0x6_0302_031a_0000, 4);
     let hypervisor = 0x6_0302_0319_0000;
     forge
@@ -328,7 +211,7 @@ fn stated_mappings_are_judged_themselves() {
 
 #[test]
 fn an_entry_elsewhere_is_refused() {
-    let forge = Forge::new("i-entry", &[]);
+    let forge = Forge::new(Board::Power9, "i-entry", &[]);
     let loader = forge.manifest().part(PART_LOADER).unwrap().offset as usize;
     for at in [24, 80, 88, loader + 8, loader + 16, loader + 24, loader + 32] {
         let mut changed = forge.again();
@@ -342,7 +225,7 @@ fn an_entry_elsewhere_is_refused() {
 fn a_trusted_master_is_named() {
     let device = "guest.device=[{name=\"nic\",dma=\"trusted\",mmio={guest=\"0x7000_0000_0000\",\
                   host=\"0x600c000000000\",size=\"4KiB\"}}]";
-    let forge = Forge::new("i-master", &["--set", device]);
+    let forge = Forge::new(Board::Power9, "i-master", &["--set", device]);
     let (code, report) = forge.inspect(&[]);
     assert_eq!(code, 1);
     let unproved: Vec<_> = report["walls"]
@@ -359,7 +242,7 @@ fn a_trusted_master_is_named() {
 
 #[test]
 fn a_container_is_looked_through() {
-    let forge = Forge::new("i-container", &[]);
+    let forge = Forge::new(Board::Power9, "i-container", &[]);
     let mut packed = vec![0; 4096];
     packed[..4].copy_from_slice(&[0x17, 0x08, 0x20, 0x11]);
     packed.extend(&forge.bytes);
@@ -372,7 +255,7 @@ fn a_container_is_looked_through() {
 
 #[test]
 fn files_that_are_no_image_are_refused() {
-    let forge = Forge::new("i-files", &[]);
+    let forge = Forge::new(Board::Power9, "i-files", &[]);
     for length in [0, 3, 4, 63, 64, 0xfff, 0x1000, 0x1800, 0x2000, forge.bytes.len() - 1] {
         let mut cut = forge.again();
         cut.bytes.truncate(length);
@@ -387,7 +270,7 @@ fn files_that_are_no_image_are_refused() {
 
 #[test]
 fn text_in_an_image_cannot_pose_as_a_verdict() {
-    let forge = Forge::new("i-pose", &[]).with_mapping(MAP_RAM, |mapping| {
+    let forge = Forge::new(Board::Power9, "i-pose", &[]).with_mapping(MAP_RAM, |mapping| {
         mapping.name.0[..12].copy_from_slice(b"x\nNOT \x1b[2Jyy");
     });
     let forge = forge.seal();
@@ -399,7 +282,7 @@ fn text_in_an_image_cannot_pose_as_a_verdict() {
 /// Whichever single bit of the tables is flipped, some wall falls.
 #[test]
 fn no_bit_of_the_tables_is_idle() {
-    let forge = Forge::new("i-bits", &[]);
+    let forge = Forge::new(Board::Power9, "i-bits", &[]);
     let size = forge.manifest().tables.size as usize;
     let mut runner = TestRunner::new_with_rng(
         Config::with_cases(96),
@@ -418,7 +301,7 @@ fn no_bit_of_the_tables_is_idle() {
 /// The manifest's bytes may be anything: there is always an answer, and never a panic.
 #[test]
 fn any_manifest_is_answered() {
-    let forge = Forge::new("i-any", &[]);
+    let forge = Forge::new(Board::Power9, "i-any", &[]);
     for at in (offset_of!(Manifest, build_id)..size_of::<Manifest>() - 1024).step_by(40) {
         for value in [u64::MAX, 1 << 63, 0x10] {
             let mut changed = forge.again();

@@ -161,17 +161,32 @@ fn read(tables: &[u8], manifest: &Manifest, visit: Visitor<'_, Leaf>) -> Result<
         return radix::walk(tables, base, root, &mut |item| visit(item.map(Leaf::from)))
             .map_err(|error| error.to_string());
     }
-    // The firmware makes VTCR_EL2 from the size of guest addresses: what is walked here must be
-    // what the processor then walks. Above 43 bits walks start at level 0.
+    // The firmware makes VTCR_EL2 from the size of guest addresses and compares the shape: what is
+    // walked here must be what the processor then walks.
     let arm64 = &manifest.arm64;
-    let start = if arm64.ipa_bits > 43 { 2 } else { 1 };
-    let stated = (arm64.vtcr & 0x3f, arm64.vtcr >> 6 & 3);
-    if stated != (64_u64.wrapping_sub(arm64.ipa_bits.into()) & 0x3f, start) {
+    let shape = (arm64.vtcr, arm64.start_level, arm64.root_tables, arm64.pa_range);
+    if stage2_shape(arm64.ipa_bits) != Some(shape) {
         return Err(format!(
-            "VTCR_EL2 {:#x} is not that of {} bits of guest addresses",
-            arm64.vtcr, arm64.ipa_bits
+            "VTCR_EL2 {:#x}, start level {}, {} tables at the root and PARange {} are not those of \
+             {} bits of guest addresses",
+            arm64.vtcr, arm64.start_level, arm64.root_tables, arm64.pa_range, arm64.ipa_bits
         ));
     }
     stage2::walk(tables, base, root, arm64.vtcr, &mut |item| visit(item.map(Leaf::from)))
         .map_err(|error| error.to_string())
+}
+
+/// VTCR_EL2, the level at which a walk starts, the tables at the root, and the least PARange, of a
+/// size of guest addresses (Arm ARM, D8.2): 4 KiB granule, inner shareable and write-back walks.
+fn stage2_shape(ipa_bits: u32) -> Option<(u64, u32, u32, u32)> {
+    const WALKS: u64 = 0x8000_3500;
+    let least = [32, 36, 40, 42, 44, 48].into_iter().position(|pa_bits| pa_bits >= ipa_bits)?;
+    let (level, code, tables) = match ipa_bits {
+        32..=39 => (1, 1, 1),
+        40..=43 => (1, 1, 1 << (ipa_bits - 39)),
+        44..=48 => (0, 2, 1),
+        _ => return None,
+    };
+    let vtcr = WALKS | (least as u64) << 16 | code << 6 | u64::from(64 - ipa_bits);
+    Some((vtcr, level, tables, least as u32))
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A project directory of its own for each test, with small made-up firmware and guests in it.
 #![allow(dead_code, reason = "each test binary uses some of this")]
+pub mod forge;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -15,9 +17,10 @@ pub struct Load {
     pub memory_size: u64,
 }
 
-/// A made-up ELF64 for little-endian PowerPC.
-#[derive(Default)]
+/// A made-up little-endian ELF64.
 pub struct Elf {
+    /// The number of its machine.
+    pub machine: u16,
     /// Its entry point.
     pub entry: u64,
     /// Its segments.
@@ -26,6 +29,18 @@ pub struct Elf {
     pub symbols: Vec<(&'static str, u64)>,
     /// Its relocations: place, type, addend.
     pub relocations: Vec<(u64, u32, i64)>,
+}
+
+/// ELF's number of 64-bit PowerPC.
+const PPC64: u16 = 21;
+/// ELF's number of arm64.
+const AARCH64: u16 = 183;
+
+impl Default for Elf {
+    fn default() -> Self {
+        let (loads, symbols, relocations) = Default::default();
+        Self { machine: PPC64, entry: 0, loads, symbols, relocations }
+    }
 }
 
 impl Elf {
@@ -72,7 +87,7 @@ impl Elf {
         let sections = file.len() as u64;
         file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
         put16(file, 16, 3);
-        put16(file, 18, 21);
+        put16(file, 18, self.machine);
         put32(file, 20, 1);
         put64(file, 24, self.entry);
         put64(file, 32, 64);
@@ -161,6 +176,36 @@ pub fn loader() -> Elf {
     Elf { loads, ..Elf::default() }
 }
 
+/// The body and the loader for arm64.
+fn arm64_firmware() -> [Elf; 2] {
+    /// R_AARCH64_RELATIVE.
+    const RELATIVE: u32 = 1027;
+    let mut body = body();
+    body.machine = AARCH64;
+    body.symbols.push(("body_data_start", 0x3000));
+    body.relocations = vec![(0x3010, RELATIVE, 0x1230)];
+    [body, Elf { machine: AARCH64, ..loader() }]
+}
+
+/// An arm64 `Image` of 32 KiB that asks for 4 MiB.
+fn arm64_kernel() -> Vec<u8> {
+    let mut image: Vec<u8> = (0..0x8000u32).map(|i| ((i * i) >> 7) as u8).collect();
+    image[..64].fill(0);
+    put64(&mut image, 16, 4 << 20);
+    put64(&mut image, 24, 0xa);
+    image[56..60].copy_from_slice(b"ARM\x64");
+    image
+}
+
+/// Whose config a project has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Board {
+    /// `qemu-powernv9`.
+    Power9,
+    /// `qemu-arm64-virt`.
+    Arm64,
+}
+
 /// A project directory.
 pub struct Project {
     /// Where it is.
@@ -168,21 +213,30 @@ pub struct Project {
 }
 
 impl Project {
-    /// Makes one. The name must be the test's own.
+    /// Makes one for POWER9. The name must be the test's own.
     pub fn new(name: &str) -> Self {
+        Self::of(Board::Power9, name)
+    }
+
+    /// Makes one.
+    pub fn of(board: Board, name: &str) -> Self {
         let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _ = fs::remove_dir_all(&root);
-        for dir in ["board-configs", "target/firmware/power9", "target/guests/k", "target/guests/i"]
-        {
+        let (family, [body, loader], kernel) = match board {
+            Board::Power9 => ("power9", [body(), loader()], kernel().bytes()),
+            Board::Arm64 => ("arm64", arm64_firmware(), arm64_kernel()),
+        };
+        let firmware = format!("target/firmware/{family}");
+        for dir in ["board-configs", &firmware, "target/guests/k", "target/guests/i"] {
             fs::create_dir_all(root.join(dir)).unwrap();
         }
         let project = Self { root };
-        project.write("target/firmware/power9/loader.elf", &loader().bytes());
-        project.write("target/firmware/power9/body.elf", &body().bytes());
-        project.write("target/guests/k/vmlinux", &kernel().bytes());
+        project.write(&format!("{firmware}/loader.elf"), &loader.bytes());
+        project.write(&format!("{firmware}/body.elf"), &body.bytes());
+        project.write("target/guests/k/vmlinux", &kernel);
         project.write("target/guests/k/source", b"package=made-up\nversion=1\n");
         project.write("target/guests/i/initramfs.cpio", &[0x30; 5000]);
-        project.write("board-configs/b.toml", board_text().as_bytes());
+        project.write("board-configs/b.toml", board_text_of(board).as_bytes());
         project
     }
 
@@ -221,13 +275,20 @@ impl Project {
     }
 }
 
-/// The shipped board config with the made-up guest.
+/// POWER9's shipped board config with the made-up guest.
 pub fn board_text() -> String {
-    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../board-configs/qemu-powernv9.toml");
-    fs::read_to_string(shipped)
-        .unwrap()
-        .replace("debian-6.12-ppc64el", "k")
-        .replace("shell-ppc64el", "i")
+    board_text_of(Board::Power9)
+}
+
+/// A shipped board config with the made-up guest.
+fn board_text_of(board: Board) -> String {
+    let (name, kernel, initrd) = match board {
+        Board::Power9 => ("qemu-powernv9", "debian-6.12-ppc64el", "shell-ppc64el"),
+        Board::Arm64 => ("qemu-arm64-virt", "debian-6.12-arm64", "shell-arm64"),
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let shipped = root.join(format!("../board-configs/{name}.toml"));
+    fs::read_to_string(shipped).unwrap().replace(kernel, "k").replace(initrd, "i")
 }
 
 /// What a program wrote to stderr.

@@ -114,13 +114,14 @@ impl Walker<'_, '_, Leaf> {
             size,
             read: raw >> 6 & 1 != 0,
             write: raw >> 7 & 1 != 0,
-            // Only XN = 10 forbids execution at both exception levels.
+            // Only XN = 10 forbids execution at both exception levels. The lower bit, which tells
+            // them apart, is nobody's to set.
             execute: raw >> 53 & 3 != 2,
             accessed: raw >> 10 & 1 != 0,
             attribute: (raw >> 2 & 15) as u8,
             shareability: (raw >> 8 & 3) as u8,
             owner: (raw >> 55 & 15) as u8,
-            other: raw & !(0x0000_ffff_ffff_f000 | 0x7ff | 3 << 53 | 15 << 55),
+            other: raw & !(0x0000_ffff_ffff_f000 | 0x7ff | 1 << 54 | 15 << 55),
         }))
     }
 }
