@@ -6,7 +6,7 @@ use anchorite_tables::stage2::Stage2;
 use super::{Cpu, GuestDraft, Rules};
 use crate::config::checked::Model;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::raw::RawConfig;
+use crate::config::raw::{RawConfig, RawGuest};
 use crate::config::units;
 
 impl Rules<'_> {
@@ -32,6 +32,9 @@ impl Rules<'_> {
             );
         }
         let span = raw.guest.as_ref().map_or(0..0, |guest| guest.span());
+        if let Some(guest) = &raw.guest {
+            self.console(guest.get_ref());
+        }
         if let Some(xive) = raw.guest.as_ref().and_then(|guest| guest.get_ref().xive.as_ref()) {
             let title = "arm64 guests have no `guest.xive`";
             let help = "leave it out: the interrupt controller is the platform's GICv3";
@@ -69,6 +72,21 @@ impl Rules<'_> {
                         ),
                 );
             }
+        }
+    }
+
+    /// A PL011 that stays the firmware's would have to be emulated for a guest that writes to one.
+    fn console(&mut self, raw: &RawGuest) {
+        let Some(cmdline) = &raw.cmdline else { return };
+        let expects = ["ttyAMA", "pl011"].iter().any(|name| cmdline.get_ref().contains(name));
+        let devices = raw.device.iter().flat_map(|list| list.get_ref());
+        let mut models = devices.filter_map(|device| device.get_ref().model.as_ref());
+        if expects && !models.any(|model| model.get_ref() == "pl011") {
+            let title = "the guest's console is a PL011 that stays the firmware's";
+            let help = "give the guest the board's: [[guest.device]] with `model = \"pl011\"`; one \
+                        that the firmware keeps and emulates is not built in this version";
+            let label = "this command line names it";
+            self.report(Diagnostic::new("console", title, cmdline.span(), label).help(help));
         }
     }
 }
