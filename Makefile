@@ -45,8 +45,13 @@ image: board setup tools firmware default-guests ## build the firmware image and
 test: setup tools firmware guests ## every test: host tests, rejected configs, QEMU boots
 	@scripts/test
 
+.PHONY: soak
+soak: setup tools firmware ## long runs: every kernel on every processor (FILTER=... for some)
+	@scripts/guests --all
+	@scripts/soak $(FILTER)
+
 .PHONY: check
-check: default_guests = $(call guests_of,ppc64el) $(call guests_of,arm64)
+check: default_guests = $(call guests_of,$(wildcard board-configs/*.toml))
 check: setup tools firmware default-guests ## lints, house rules, licences, firmware size
 	@scripts/check
 
@@ -59,7 +64,7 @@ firmware: setup ## build the firmware that goes into images
 	@scripts/build-firmware
 
 .PHONY: guests
-guests: setup tools ## fetch every guest that images/guests/lock.toml pins
+guests: setup tools ## fetch the guests that images/guests/lock.toml pins
 	@scripts/guests
 
 .PHONY: guests-update

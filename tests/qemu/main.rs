@@ -13,15 +13,9 @@ mod probe;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
-
-/// Machines at once, at most: each is one busy host CPU and some gigabytes.
-const MACHINES: usize = 4;
+use libtest_mimic::Trial;
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    arguments.test_threads = Some(arguments.test_threads.unwrap_or(cpus).clamp(1, MACHINES));
     let tests: Vec<(&str, fn() -> anyhow::Result<()>)> = [
         arm64::TESTS,
         arm64_guests::TESTS,
@@ -38,5 +32,5 @@ fn main() -> ExitCode {
         .into_iter()
         .map(|(name, test)| Trial::test(name, move || test().map_err(|e| format!("{e:#}").into())))
         .collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    anchorite_tests::run(trials)
 }

@@ -10,9 +10,22 @@ pub mod live;
 pub mod monitor;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitCode, Output, Stdio};
 
 use anyhow::{Context, Result};
+use libtest_mimic::{Arguments, Trial};
+
+/// Machines at once, at most: each is one busy host CPU and some gigabytes.
+const MACHINES: usize = 4;
+
+/// Runs tests as the command line says.
+#[must_use]
+pub fn run(trials: Vec<Trial>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.test_threads = Some(arguments.test_threads.unwrap_or(cpus).clamp(1, MACHINES));
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
 
 /// The checkout.
 #[must_use]

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Long runs, for `make soak`: each module adds its matrix, one test for each cell, so that a cell
+//! can be run alone: `scripts/soak NAME`.
+mod arm64;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    anchorite_tests::run([arm64::trials()].into_iter().flatten().collect())
+}
