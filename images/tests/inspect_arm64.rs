@@ -306,3 +306,23 @@ fn no_bit_of_the_tables_is_idle() {
     }
     assert_eq!(forge.entry(forge.slot(RAM, 1)) & ADDRESS, RAM_HOST);
 }
+
+#[test]
+fn guarded_interrupts_leave_no_frame_to_write_to() {
+    let forge = Forge::new(Board::Arm64, "a-guarded", &["--set", "guest.interrupts=guarded"]);
+    let (code, report) = forge.inspect(&[]);
+    assert_eq!((code, &report["interrupts"]), (0, &"guarded".into()), "{report:#}");
+    for frame in [DISTRIBUTOR, CONTROL, CONTROL + 0x1_0000] {
+        forge
+            .again()
+            .with_entry(forge.slot(frame, 3), frame | DEVICE_PAGE)
+            .refused("nothing-wider");
+    }
+    // Stated as writable too, or as not guarded at all.
+    let writable: Change = |manifest| {
+        let frame = manifest.mappings.iter_mut().find(|m| m.guest == DISTRIBUTOR);
+        frame.expect("stated").perms |= PERM_W;
+    };
+    forge.again().with_manifest(writable).refused("registers");
+    forge.again().with_manifest(|manifest| manifest.arm64.guarded = 0).refused("registers");
+}

@@ -7,6 +7,7 @@ mod boot;
 mod console;
 mod end;
 mod faults;
+mod guarded;
 mod image;
 mod ledger;
 mod probe;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         console::TESTS,
         end::TESTS,
         faults::TESTS,
+        guarded::TESTS,
         image::TESTS,
         ledger::TESTS,
         probe::TESTS,

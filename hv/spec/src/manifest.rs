@@ -198,6 +198,9 @@ pub struct Arm64 {
     pub machine_tree: u64,
     /// Bytes of the body, from its first, that are executed and never written.
     pub code_bytes: u64,
+    /// 1 if EL2 keeps a timer interrupt for itself, with all that this takes; 0 if all interrupts are
+    /// the guest's.
+    pub guarded: u64,
 }
 
 /// Room for parts.

@@ -151,7 +151,7 @@ reasons! {
     SmcccTrng = "smccc-trng",
     /// An SMCCC call that is not served: NOT_SUPPORTED.
     SmcccUnknown = "smccc-unknown",
-    /// A store to a redistributor's frame whose tables could reach round the walls: filtered.
+    /// A store to a redistributor's frame: filtered.
     GicrWrite = "gicr-write",
     /// A system register that is trapped.
     SystemRegister = "system-register",
@@ -163,6 +163,14 @@ reasons! {
     UndefinedTrap = "undefined-trap",
     /// An interrupt or SError that reached EL2 though it belongs to the guest.
     AsyncToEl2 = "async-to-el2",
+    /// EL2's own timer (guarded interrupts).
+    El2Timer = "el2-timer",
+    /// An FIQ that was gone when EL2 asked for it (guarded interrupts).
+    FiqSpurious = "fiq-spurious",
+    /// An interrupt that the guest sends to its CPUs: ICC_SGI1R_EL1 (guarded interrupts).
+    GicSgi = "gic-sgi",
+    /// A store to the interrupt distributor: filtered (guarded interrupts).
+    GicdWrite = "gicd-write",
 }
 
 impl ExitReason {

@@ -28,7 +28,13 @@ pub trait Arm64: Machine {
     /// Asks that firmware to start a vCPU's CPU in this firmware, which then finds the vCPU's start
     /// in [`super::Shared`]; returns a PSCI code.
     fn start_cpu(&mut self, vcpu: usize, mpidr: u64) -> i64;
-    /// Stores to a device's register: `size` is 4 or 8 bytes, the address is a multiple of it.
+    /// Serves an FIQ; true if it was EL2's own timer, which then counts on.
+    fn serve_fiq(&mut self) -> bool;
+    /// Starts EL2's own timer, or stops it before the CPU goes off.
+    fn keep_time(&mut self, on: bool);
+    /// Sends an interrupt to other CPUs, or this one: a value for ICC_SGI1R_EL1.
+    fn send_sgi(&mut self, value: u64);
+    /// Stores to a device's register: `size` is 1, 4 or 8 bytes, the address is a multiple of it.
     fn device_write(&mut self, address: Hpa, size: u32, value: u64);
     /// Waits until an interrupt is pending.
     fn wait_for_interrupt(&mut self);

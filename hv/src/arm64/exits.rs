@@ -5,17 +5,48 @@ use anchorite_spec::{End, ExitReason};
 
 use super::board::Arm64;
 use super::context::GuestContext;
-use super::regs::{abort, class, pstate};
-use super::vcpu::Vcpu;
+use super::regs::{ESR_IL, ICC_ASGI1R, ICC_SGI0R, ICC_SGI1R, abort, class, pstate};
+use super::vcpu::{GicPlace, Vcpu};
 use super::{gic, inject, psci, report};
 use crate::core::Action;
 
-/// Vectors of synchronous exceptions from the guest: AArch64, AArch32 user programs.
-const SYNCHRONOUS: [u64; 2] = [0x400, 0x600];
+/// What kind of exception a vector is for, whether from AArch64 or from AArch32 user programs.
+const KIND: u64 = 0x180;
+const SYNCHRONOUS: u64 = 0x000;
+const FIQ: u64 = 0x100;
+/// The register that a system instruction names, in its ISS.
+const REGISTER: u64 = 31 << 5;
+
+/// Serves what a guarded guest leaves for all the time, in few instructions; false for anything else.
+#[inline]
+pub fn quick<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> bool {
+    /// ESR_EL2 of a store to ICC_SGI1R_EL1.
+    const SEND: u64 = class::SYSTEM << 26 | ESR_IL | ICC_SGI1R;
+    if !v.shared.guarded {
+        return false;
+    }
+    match ctx.vector & KIND {
+        FIQ => {
+            let timer = v.machine.serve_fiq();
+            v.count(if timer { ExitReason::El2Timer } else { ExitReason::FiqSpurious });
+            true
+        }
+        SYNCHRONOUS if ctx.esr & !REGISTER == SEND && !needs_frame(ctx) => {
+            v.count(ExitReason::GicSgi);
+            v.machine.send_sgi(ctx.register(ctx.esr >> 5 & 31));
+            ctx.pc += 4;
+            true
+        }
+        _ => false,
+    }
+}
 
 /// Whether serving this exit touches registers that only a full frame holds.
 #[must_use]
 pub fn needs_frame(ctx: &GuestContext) -> bool {
+    if ctx.vector & KIND != SYNCHRONOUS {
+        return false;
+    }
     let register = match ctx.esr >> 26 {
         class::DATA if ctx.esr & abort::ISV != 0 => ctx.esr >> 16 & 31,
         class::SYSTEM => ctx.esr >> 5 & 31,
@@ -26,8 +57,11 @@ pub fn needs_frame(ctx: &GuestContext) -> bool {
 
 /// Serves one exit.
 pub fn serve<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
-    if !SYNCHRONOUS.contains(&ctx.vector) {
-        // Interrupts and SErrors go to EL1 as long as HCR_EL2 is what the firmware set.
+    if quick(v, ctx) {
+        return Action::Resume;
+    }
+    if ctx.vector & KIND != SYNCHRONOUS {
+        // Other interrupts and SErrors go to EL1 as long as HCR_EL2 is what the firmware set.
         v.count(ExitReason::AsyncToEl2);
         report::guest_fault(v, ctx, &"interrupt or SError at EL2", None, "the run ends");
         v.last_words.push(b"an interrupt or SError of the guest reached EL2");
@@ -82,10 +116,11 @@ fn data_abort<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
         v.count(ExitReason::DataAbort);
         return Action::Resume;
     };
-    let frames = v.shared.redistributors;
-    let in_frames = frames.contains(anchorite_spec::Range::new(address, 1));
-    if write && in_frames && ctx.esr & (abort::ISV | abort::TABLE_WALK) == abort::ISV {
-        return redistributor(v, ctx, address);
+    if write
+        && ctx.esr & (abort::ISV | abort::TABLE_WALK) == abort::ISV
+        && let Some(place) = v.shared.gic(address)
+    {
+        return gic_store(v, ctx, place);
     }
     v.count(ExitReason::DataAbort);
     let what = match (ctx.esr & abort::TABLE_WALK != 0, write) {
@@ -99,16 +134,18 @@ fn data_abort<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     Action::Resume
 }
 
-/// A store to a redistributor's control frame.
-fn redistributor<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext, address: u64) -> Action {
-    v.count(ExitReason::GicrWrite);
+/// A store to the interrupt controller.
+fn gic_store<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext, place: GicPlace) -> Action {
+    let GicPlace { frame, offset, host } = place;
+    v.count(match frame {
+        gic::Frame::Distributor => ExitReason::GicdWrite,
+        gic::Frame::Control | gic::Frame::Local => ExitReason::GicrWrite,
+    });
     let size = 1 << (ctx.esr >> 22 & 3);
     let value = ctx.register(ctx.esr >> 16 & 31);
     let value = if size == 8 { value } else { value & ((1 << (8 * size)) - 1) };
-    let offset = (address - v.shared.redistributors.base) % gic::FRAMES;
-    let host = v.shared.redistributor(address);
-    if let Some((place, value)) = gic::filter(host, offset, size, value) {
-        v.machine.device_write(place, size, value);
+    if let Some(value) = gic::filter(frame, v.shared.guarded, offset, size, value) {
+        v.machine.device_write(host, size, value);
     }
     ctx.pc += 4;
     Action::Resume
@@ -130,13 +167,31 @@ fn fetch_abort<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     Action::Resume
 }
 
-/// Registers that are trapped: ACTLR_EL1 reads as zero, the others do not exist.
+/// Registers that are trapped: interrupts between CPUs are sent on, ACTLR_EL1 reads as zero, the
+/// others do not exist.
 fn system_register<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     /// The ISS of ACTLR_EL1 without register and direction.
     const ACTLR: u64 = 3 << 20 | 1 << 17 | 1 << 10;
-    v.count(ExitReason::SystemRegister);
     let iss = ctx.esr & 0x1ff_ffff;
-    if iss & !(31 << 5 | 1) == ACTLR {
+    if v.shared.guarded {
+        match iss & !REGISTER {
+            ICC_SGI1R => {
+                v.count(ExitReason::GicSgi);
+                v.machine.send_sgi(ctx.register(iss >> 5 & 31));
+                ctx.pc += 4;
+                return Action::Resume;
+            }
+            // For Group 0 and for another security state: the guest has neither.
+            ICC_ASGI1R | ICC_SGI0R => {
+                v.count(ExitReason::GicSgi);
+                ctx.pc += 4;
+                return Action::Resume;
+            }
+            _ => {}
+        }
+    }
+    v.count(ExitReason::SystemRegister);
+    if iss & !(REGISTER | 1) == ACTLR {
         if iss & 1 != 0 {
             ctx.set_register(iss >> 5 & 31, 0);
         }
@@ -160,7 +215,7 @@ fn system_register<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action 
 #[cfg(test)]
 mod tests {
     use super::super::board::Fault;
-    use super::super::fake::{context, vcpu};
+    use super::super::fake::{context, vcpu, vcpu_of};
     use super::super::regs::pstate;
     use super::*;
 
@@ -212,6 +267,60 @@ mod tests {
             assert_eq!(v.machine.writes.first().copied(), written);
             assert_eq!((ctx.pc, count(&v, ExitReason::GicrWrite)), (0x4004, 1));
         }
+    }
+
+    /// A word stored to a guest physical address that may be read only.
+    fn store(v: &mut Vcpu<super::super::fake::Fake>, address: u64, value: u64) -> GuestContext {
+        v.machine.fault.far = 0xffff_8000_8000_0000 | address & 0xfff;
+        v.machine.translated = Some(address & !0xfff);
+        let mut ctx = context(0x9381_004f);
+        ctx.gpr[1] = value;
+        assert_eq!(serve(v, &mut ctx), Action::Resume);
+        ctx
+    }
+
+    #[test]
+    fn guarded_frames_keep_the_timer() {
+        let mut v = vcpu_of(true);
+        // ICENABLER0 of the second CPU, GICD_CTLR, an enable of the first shared interrupts.
+        for (address, value, stored) in
+            [(0x80d_0180, 0xffff_ffff, 0xfbff_ffff), (0x800_0000, 0, 0x51), (0x800_0104, 2, 2)]
+        {
+            let ctx = store(&mut v, address, value);
+            assert_eq!((ctx.pc, v.machine.writes.pop()), (0x4004, Some((address, 4, stored))));
+        }
+        store(&mut v, 0x80b_0080, 0);
+        assert!(v.machine.writes.is_empty(), "IGROUPR0 stays");
+        assert_eq!((count(&v, ExitReason::GicdWrite), count(&v, ExitReason::GicrWrite)), (2, 2));
+        // Pairs, atomics and the like name no register.
+        let mut ctx = context(0x9200_004f);
+        assert_eq!(serve(&mut v, &mut ctx), Action::Resume);
+        assert_eq!(v.machine.exception.map(|e| e.2), Some(0x9600_0050));
+    }
+
+    #[test]
+    fn guarded_interrupts_are_sent_and_counted() {
+        let mut v = vcpu_of(true);
+        for (iss, sent) in [(0x3a_3016_u64, Some(7)), (0x3c_3016, None), (0x3e_3016, None)] {
+            let mut ctx = context(0x62 << 24 | iss | 3 << 5);
+            ctx.gpr[3] = 7;
+            assert_eq!(serve(&mut v, &mut ctx), Action::Resume);
+            assert_eq!((ctx.pc, v.machine.sgis.pop()), (0x4004, sent));
+        }
+        assert_eq!(count(&v, ExitReason::GicSgi), 3);
+        for (vector, rings, reason) in
+            [(0x500, true, ExitReason::El2Timer), (0x700, false, ExitReason::FiqSpurious)]
+        {
+            let mut ctx = context(0);
+            (ctx.vector, v.machine.timer_rings) = (vector, rings);
+            assert_eq!(serve(&mut v, &mut ctx), Action::Resume);
+            assert_eq!((ctx.pc, count(&v, reason)), (0x4000, 1));
+        }
+        // Without a guard there are none of these.
+        let mut v = vcpu();
+        assert_eq!(serve(&mut v, &mut context(0x62 << 24 | 0x3a_3016)), Action::Resume);
+        assert_eq!(count(&v, ExitReason::SystemRegister), 1);
+        assert_eq!(v.machine.exception.map(|e| e.2), Some(0x0200_0000));
     }
 
     #[test]

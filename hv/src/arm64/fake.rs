@@ -29,6 +29,9 @@ pub struct Fake {
     pub start_result: i64,
     pub writes: Vec<(u64, u32, u64)>,
     pub waits: u32,
+    pub timer_rings: bool,
+    pub timer: Vec<bool>,
+    pub sgis: Vec<u64>,
 }
 
 impl Machine for Fake {
@@ -71,6 +74,15 @@ impl Arm64 for Fake {
         self.started.push((vcpu, mpidr));
         self.start_result
     }
+    fn serve_fiq(&mut self) -> bool {
+        self.timer_rings
+    }
+    fn keep_time(&mut self, on: bool) {
+        self.timer.push(on);
+    }
+    fn send_sgi(&mut self, value: u64) {
+        self.sgis.push(value);
+    }
     fn device_write(&mut self, address: Hpa, size: u32, value: u64) {
         self.writes.push((address.0, size, value));
     }
@@ -81,10 +93,17 @@ impl Arm64 for Fake {
 
 /// The first of two vCPUs, with a page of RAM at [`RAM`] and redistributors where `virt` has them.
 pub fn vcpu() -> Vcpu<Fake> {
+    vcpu_of(false)
+}
+
+/// The same, with guarded interrupts or without.
+pub fn vcpu_of(guarded: bool) -> Vcpu<Fake> {
     let mut manifest = Manifest::new_zeroed();
     manifest.vcpus = 2;
     manifest.arm64.redistributor = 0x80a_0000;
     manifest.arm64.redistributor_guest = 0x80a_0000;
+    manifest.arm64.distributor = 0x800_0000;
+    manifest.arm64.guarded = guarded.into();
     let memory = memory_at(RAM, Box::leak(vec![0; 0x1000].into_boxed_slice()));
     let shared = Box::leak(Box::new(Shared::new(&manifest, memory, &[0x8000_0000, 1, 2, 3])));
     let row = Box::leak(Box::new(Row::new_zeroed()));

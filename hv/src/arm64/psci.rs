@@ -183,9 +183,15 @@ fn cpu_on<M: Arm64>(v: &mut Vcpu<M>, target: u64, entry: u64, argument: u64) -> 
 fn cpu_off<M: Arm64>(v: &mut Vcpu<M>) -> i64 {
     v.count(ExitReason::PsciCpuOff);
     let seat = &v.shared.seats[v.index];
+    if v.shared.guarded {
+        v.machine.keep_time(false);
+    }
     seat.state.store(OFF, Ordering::Release);
     v.machine.firmware_call([CPU_OFF.into(), 0, 0, 0]);
     seat.state.store(ON, Ordering::Release);
+    if v.shared.guarded {
+        v.machine.keep_time(true);
+    }
     code::DENIED
 }
 

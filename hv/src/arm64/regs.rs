@@ -56,6 +56,13 @@ pub mod pstate {
     pub const MODE: u64 = 0xf;
 }
 
+/// The ISS of a store to ICC_SGI1R_EL1, without its register.
+pub const ICC_SGI1R: u64 = 0x3a_3016;
+/// The same for ICC_ASGI1R_EL1.
+pub const ICC_ASGI1R: u64 = 0x3c_3016;
+/// The same for ICC_SGI0R_EL1.
+pub const ICC_SGI0R: u64 = 0x3e_3016;
+
 /// SCTLR_EL1: an exception to EL1 leaves PAN as it is.
 pub const SCTLR_SPAN: u64 = 1 << 23;
 /// SCTLR_EL1: the value of PSTATE.SSBS on an exception.
@@ -69,3 +76,5 @@ pub const MPIDR_AFFINITY: u64 = 0xff_00ff_ffff;
 /// HCR_EL2 for every guest: stage 2 on, set/way by invalidate-and-clean, protected table walks, SMC,
 /// implementation-defined registers and ACTLR trapped, AArch64.
 pub const HCR_BASE: u64 = 0x8038_0007;
+/// HCR_EL2.FMO: FIQs are EL2's, whatever the guest masks.
+pub const HCR_FMO: u64 = 1 << 3;

@@ -6,6 +6,7 @@ use anchorite_spec::ledger::{Row, SLOTS};
 use anchorite_spec::manifest::VCPUS;
 use anchorite_spec::{ExitReason, Manifest, Range};
 
+use super::gic::{FRAME, FRAMES, Frame};
 use super::regs::MPIDR_AFFINITY;
 use crate::core::end::Text;
 use crate::core::report::Reach;
@@ -44,10 +45,25 @@ pub struct Shared {
     pub vcpus: usize,
     /// Reports so far, by the exit's reason.
     pub reports: [AtomicU32; SLOTS],
+    /// EL2 keeps a timer interrupt for itself.
+    pub guarded: bool,
     /// The redistributors' frames as the guest sees them.
     pub redistributors: Range,
     /// Host address of the first.
     pub redistributors_host: u64,
+    /// The distributor, where host and guest see it; empty if stores to it are the guest's.
+    pub distributor: Range,
+}
+
+/// A register of the interrupt controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GicPlace {
+    /// The frame.
+    pub frame: Frame,
+    /// Bytes from the frame's first.
+    pub offset: u64,
+    /// Where the firmware finds it.
+    pub host: Hpa,
 }
 
 impl Shared {
@@ -55,7 +71,7 @@ impl Shared {
     #[must_use]
     pub fn new(manifest: &Manifest, memory: GuestMemory, mpidr: &[u64; VCPUS]) -> Self {
         let vcpus = (manifest.vcpus as usize).min(VCPUS);
-        let span = super::gic::FRAMES * vcpus as u64;
+        let span = FRAMES * vcpus as u64;
         let seats = mpidr.map(|mpidr| Seat { mpidr: mpidr & MPIDR_AFFINITY, ..Seat::default() });
         seats[0].state.store(ON, Ordering::Relaxed);
         Self {
@@ -64,8 +80,13 @@ impl Shared {
             seats,
             vcpus,
             reports: [const { AtomicU32::new(0) }; SLOTS],
+            guarded: manifest.arm64.guarded != 0,
             redistributors: Range::new(manifest.arm64.redistributor_guest, span),
             redistributors_host: manifest.arm64.redistributor,
+            distributor: match manifest.arm64.guarded {
+                0 => Range::default(),
+                _ => Range::new(manifest.arm64.distributor, FRAME),
+            },
         }
     }
 
@@ -75,10 +96,21 @@ impl Shared {
         self.seats[..self.vcpus].iter().position(|seat| seat.mpidr == mpidr)
     }
 
-    /// The host address of a redistributor's register.
+    /// What is at a guest physical address, if it belongs to the interrupt controller.
     #[must_use]
-    pub fn redistributor(&self, guest: u64) -> Hpa {
-        Hpa(self.redistributors_host + (guest - self.redistributors.base))
+    pub fn gic(&self, guest: u64) -> Option<GicPlace> {
+        let at = Range::new(guest, 1);
+        if self.redistributors.contains(at) {
+            let distance = guest - self.redistributors.base;
+            let frame = if distance & FRAME == 0 { Frame::Control } else { Frame::Local };
+            let host = Hpa(self.redistributors_host + distance);
+            return Some(GicPlace { frame, offset: distance % FRAME, host });
+        }
+        self.distributor.contains(at).then(|| GicPlace {
+            frame: Frame::Distributor,
+            offset: guest - self.distributor.base,
+            host: Hpa(guest),
+        })
     }
 }
 

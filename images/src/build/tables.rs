@@ -38,7 +38,9 @@ pub fn mappings(config: &Config) -> Vec<Mapping> {
     let registers = PERM_R | PERM_W;
     if let Some(arm) = config.platform.arm {
         let device = |name: &str, perms, range| mapping(name, MAP_DEVICE, perms, range, range);
-        list.push(device("gic-distributor", registers, arm.distributor));
+        // With a guard all stores to the interrupt controller go through the firmware's filter.
+        let filtered = if guest.guarded { PERM_R } else { registers };
+        list.push(device("gic-distributor", filtered, arm.distributor));
         for cpu in 0..guest.vcpus.len() as u64 {
             // Control frames are read directly; what is written to them goes through a filter.
             let control = Range::new(
@@ -47,7 +49,7 @@ pub fn mappings(config: &Config) -> Vec<Mapping> {
             );
             let local = Range::new(control.base + control.size, control.size);
             list.push(device(&format!("gic-control-{cpu}"), PERM_R, control));
-            list.push(device(&format!("gic-local-{cpu}"), registers, local));
+            list.push(device(&format!("gic-local-{cpu}"), filtered, local));
         }
         return with_devices(list, config);
     }

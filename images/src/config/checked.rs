@@ -65,6 +65,8 @@ pub struct Guest {
     pub little_endian: bool,
     /// The interrupt controller; all zero where it is another.
     pub xive: Xive,
+    /// EL2 keeps a timer interrupt for itself (arm64).
+    pub guarded: bool,
     /// Bits of guest addresses (arm64).
     pub ipa_bits: u32,
     /// The machine's CPU of each vCPU.

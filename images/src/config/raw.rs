@@ -137,7 +137,8 @@ pub struct RawGuest {
     /// Default: `zstd`.
     #[schemars(with = "Option<String>")]
     pub compression: Field<String>,
-    /// How interrupts reach the guest: `direct`. (`guarded` is half-built and refused.) Default:
+    /// How interrupts reach the guest: `direct`, or on arm64 `guarded`: EL2 keeps a timer interrupt
+    /// that the guest can neither mask nor switch off. (Half-built and refused on POWER9.) Default:
     /// `direct`.
     #[schemars(with = "Option<String>")]
     pub interrupts: Field<String>,

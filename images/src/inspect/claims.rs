@@ -354,10 +354,12 @@ impl Image<'_> {
     }
 
     /// What an arm64 guest has of the interrupt controller: host, guest, permissions. Nobody but the
-    /// firmware writes to control frames, which hold addresses of tables.
+    /// firmware writes to control frames, which hold addresses of tables, and to none of the others
+    /// where EL2 has an interrupt of its own.
     fn frames(&self) -> Vec<(Range, Range, u32)> {
         let Some(arm) = self.platform.arm else { return Vec::new() };
-        let direct = |range| (range, range, PERM_R | PERM_W);
+        let perms = if self.manifest.arm64.guarded == 0 { PERM_R | PERM_W } else { PERM_R };
+        let direct = |range| (range, range, perms);
         let mut frames = vec![direct(arm.distributor)];
         for cpu in 0..u64::from(self.manifest.vcpus.min(VCPUS as u32)) {
             let both = arm.redistributor.size;

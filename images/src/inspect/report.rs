@@ -59,6 +59,7 @@ pub fn json(name: &str, image: &Inspected<'_>) -> Value {
         "epitaph": manifest.epitaph,
         "vcpus": manifest.vcpus,
         "cores": manifest.cores,
+        "interrupts": interrupts(manifest),
         "guest_entry": manifest.guest_entry,
         "guest_tree": manifest.guest_tree,
         "ram": manifest.ram().map(range_json).collect::<Vec<_>>(),
@@ -181,10 +182,15 @@ fn memory(out: &mut String, manifest: &Manifest) -> std::fmt::Result {
     writeln!(out, "  ledger         {:#x}", manifest.ledger)?;
     writeln!(out, "  epitaph        {:#x}", manifest.epitaph)?;
     writeln!(out, "  vCPUs          {}", manifest.vcpus)?;
+    writeln!(out, "  interrupts     {}", interrupts(manifest))?;
     for ram in manifest.ram() {
         writeln!(out, "  RAM            {}", units::range(ram))?;
     }
     Ok(())
+}
+
+fn interrupts(manifest: &Manifest) -> &'static str {
+    if manifest.arm64.guarded == 0 { "direct" } else { "guarded" }
 }
 
 fn boot_only(manifest: &Manifest) -> u64 {

@@ -4,10 +4,10 @@
 use core::arch::asm;
 
 use anchorite_hv::arm64::features::{Ids, decide};
-use anchorite_hv::arm64::regs::SCTLR_EL1_START;
+use anchorite_hv::arm64::regs::{HCR_FMO, SCTLR_EL1_START};
 use anchorite_tables::stage1::{MAIR, SCTLR, TCR};
 
-use super::cpu;
+use super::{cpu, guard};
 use crate::{read_register, write_register};
 
 /// TCR_EL2 for this CPU.
@@ -47,12 +47,15 @@ pub struct Guest {
     pub vtcr: u64,
     /// VTTBR_EL2.
     pub vttbr: u64,
+    /// This CPU's redistributor frames, if EL2 keeps a timer interrupt for itself.
+    pub guard: Option<u64>,
 }
 
 /// Sets this CPU's EL2 registers for the guest, and EL1's to where a guest starts.
 ///
 /// # Safety
-/// `vectors` must be the firmware's, and the guest's tables must stand.
+/// `vectors` must be the firmware's, and the guest's tables must stand; EL2 must map the
+/// redistributor that `guest` names.
 pub unsafe fn own(vectors: u64, guest: Guest, ids: &Ids) {
     let el2 = decide(ids);
     let counters = if el2.counters { read_register!("pmcr_el0") >> 11 & 31 } else { 0 };
@@ -61,7 +64,7 @@ pub unsafe fn own(vectors: u64, guest: Guest, ids: &Ids) {
     // exceptions are masked until the guest runs.
     unsafe {
         write_register!("vbar_el2", vectors);
-        write_register!("hcr_el2", el2.hcr);
+        write_register!("hcr_el2", el2.hcr | if guest.guard.is_some() { HCR_FMO } else { 0 });
         write_register!("vtcr_el2", guest.vtcr);
         write_register!("vttbr_el2", guest.vttbr);
         write_register!("cptr_el2", el2.cptr);
@@ -77,6 +80,9 @@ pub unsafe fn own(vectors: u64, guest: Guest, ids: &Ids) {
         write_register!("S3_4_C12_C9_5", 0xf);
         cpu::barrier();
         write_register!("S3_4_C12_C11_0", 0);
+        if let Some(redistributor) = guest.guard {
+            guard::start(redistributor);
+        }
         start_el1(el2.counters);
         // Nothing of an earlier guest, of whatever VMID, is remembered.
         asm!("tlbi alle1", "ic iallu", "dsb nsh", "isb", options(nostack));

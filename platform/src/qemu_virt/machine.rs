@@ -10,8 +10,8 @@ use anchorite_hv::arm64::entry::a64_secondary;
 use anchorite_hv::core::{DateTime, Machine};
 use anchorite_hv::mem::Hpa;
 
-use super::cpu;
 use super::uart::Uart;
+use super::{cpu, guard};
 use crate::{read_register, write_register};
 
 /// PSCI CPU_ON, 64-bit form.
@@ -109,12 +109,25 @@ impl Arm64 for Virt {
         i64::from(cpu::smc([CPU_ON, mpidr, entry, start as u64]) as i32)
     }
 
+    fn serve_fiq(&mut self) -> bool {
+        guard::serve()
+    }
+
+    fn keep_time(&mut self, on: bool) {
+        guard::keep_time(on);
+    }
+
+    fn send_sgi(&mut self, value: u64) {
+        guard::send_sgi(value);
+    }
+
     fn device_write(&mut self, address: Hpa, size: u32, value: u64) {
         // SAFETY: the handlers give addresses of the guest's own devices only, which the firmware
         // maps as such.
         unsafe {
             match size {
                 8 => ptr::write_volatile(address.0 as *mut u64, value),
+                1 => ptr::write_volatile(address.0 as *mut u8, value as u8),
                 _ => ptr::write_volatile(address.0 as *mut u32, value as u32),
             }
         }

@@ -23,11 +23,15 @@ impl Rules<'_> {
             Word::Works("none", Compression::None),
             Word::HalfBuilt("lz4"),
         ];
-        let interrupts = [Word::Works("direct", ()), Word::HalfBuilt("guarded")];
+        let guarded = match self.platform.arm {
+            Some(_) => Word::Works("guarded", true),
+            None => Word::HalfBuilt("guarded"),
+        };
+        let interrupts = [Word::Works("direct", false), guarded];
         let endians = [Word::Works("big", false), Word::Works("little", true)];
         let compression =
             self.word("compression", &raw.compression, Some(Compression::Zstd), &codecs);
-        self.word("interrupts", &raw.interrupts, Some(()), &interrupts);
+        let guarded = self.word("interrupts", &raw.interrupts, Some(false), &interrupts);
         let mut draft = GuestDraft {
             kernel: self.kernel(raw),
             // An empty name takes a config's initrd away again.
@@ -39,6 +43,7 @@ impl Rules<'_> {
             little_endian: self.word("endian", &raw.endian, Some(false), &endians),
             xive: None,
             needs_xive: self.platform.arm.is_none(),
+            guarded: guarded.unwrap_or_default(),
             ipa_bits: self.ipa_bits(raw),
             xive_spans: XiveSpans::default(),
             vcpus: self.vcpus(raw),

@@ -19,7 +19,7 @@ use anchorite_hv::arm64::{Shared, Vcpu, exits, gic};
 use anchorite_hv::core::{Action, report};
 use anchorite_hv::mem::GuestMemory;
 use anchorite_platform::qemu_virt::el2::{self, Guest};
-use anchorite_platform::qemu_virt::{BootInfo, Uart, Virt, cpu};
+use anchorite_platform::qemu_virt::{BootInfo, Uart, Virt, cpu, guard};
 use anchorite_platform::write_register;
 use anchorite_spec::Manifest;
 use anchorite_spec::anchor::{ARM64_ADDRESS, Anchor};
@@ -59,6 +59,10 @@ extern "C" fn body_main(info: &'static BootInfo) -> ! {
         seat_vcpus(manifest, shared, ttbr);
     }
     wipe_loader(info, manifest);
+    if manifest.arm64.guarded != 0 {
+        // SAFETY: mapped above, and the guest has not begun.
+        unsafe { guard::prepare(manifest.arm64.distributor) };
+    }
     // SAFETY: taken once on each CPU, by itself.
     if let Some(vcpu) = unsafe { (*CPUS[0].get()).as_mut() } {
         let text = format_args!("guest entered at {:#x}", manifest.guest_entry);
@@ -90,7 +94,7 @@ unsafe fn install_contexts(manifest: &Manifest) {
 }
 
 /// EL2's own translation over what stays: the firmware's memory, the anchor, the UART and the
-/// redistributors' control frames; and, until the loader is wiped, where the image was loaded.
+/// interrupt controller's frames that stores are made to; and, until the loader is wiped, where the image was loaded.
 unsafe fn translate(manifest: &Manifest) -> u64 {
     unsafe extern "C" {
         safe static body_data_start: u8;
@@ -103,12 +107,15 @@ unsafe fn translate(manifest: &Manifest) -> u64 {
     let arm64 = &manifest.arm64;
     let frames = gic::FRAMES * u64::from(manifest.vcpus);
     let window = manifest.load_window;
+    // Without a guard stores to the distributor do not come here.
+    let distributor = if arm64.guarded == 0 { 0 } else { gic::FRAME };
     let mapped = [
         (firmware.base, data - firmware.base, Use::Code),
         (data, firmware.base + firmware.size - data, Use::Data),
         (ARM64_ADDRESS, PAGE, Use::Data),
         (arm64.uart, PAGE, Use::Device),
         (arm64.redistributor, frames, Use::Device),
+        (arm64.distributor, distributor, Use::Device),
         (window.base, window.size, Use::Data),
     ]
     .into_iter()
@@ -200,7 +207,11 @@ unsafe fn enter(index: usize, entry: u64, argument: u64) -> ! {
         let context = Stage2::new((*manifest).arm64.ipa_bits, ids.pa_range() as u32);
         let Ok(context) = context else { panic!("the CPUs differ in their addresses") };
         let vttbr = context.vttbr((*manifest).table_root, VMID);
-        el2::own(&raw const a64_vectors as u64, Guest { vtcr: context.vtcr(), vttbr }, &ids);
+        let arm64 = &(*manifest).arm64;
+        let frames = arm64.redistributor + index as u64 * gic::FRAMES;
+        let guard = (arm64.guarded != 0).then_some(frames);
+        let guest = Guest { vtcr: context.vtcr(), vttbr, guard };
+        el2::own(&raw const a64_vectors as u64, guest, &ids);
         let ctx = CONTEXTS.get().cast::<GuestContext>().add(index);
         (*ctx).gpr = [0; 31];
         (*ctx).gpr[0] = argument;
@@ -213,13 +224,16 @@ unsafe fn enter(index: usize, entry: u64, argument: u64) -> ! {
 /// Every guest exit arrives here from the vectors.
 extern "C" fn handle_exit(ctx: &mut GuestContext) -> u64 {
     let index = index_of(ctx);
-    if exits::needs_frame(ctx) {
-        return context::FULL_FRAME;
-    }
     // SAFETY: a vCPU's exits do not nest, and it was put in place before its first entry.
     let Some(vcpu) = (unsafe { (*CPUS[index].get()).as_mut() }) else {
         return context::FULL_FRAME;
     };
+    if exits::quick(vcpu, ctx) {
+        return context::RESUME;
+    }
+    if exits::needs_frame(ctx) {
+        return context::FULL_FRAME;
+    }
     match exits::serve(vcpu, ctx) {
         Action::Resume => context::RESUME,
         Action::End(end) => {

@@ -3,7 +3,7 @@
 //! device tree and in the CPU's ID registers, and the first thing that differs is named.
 use anchorite_hv::arm64::features::Ids;
 use anchorite_hv::arm64::regs::MPIDR_AFFINITY;
-use anchorite_platform::qemu_virt::cpu;
+use anchorite_platform::qemu_virt::{cpu, guard};
 use anchorite_platform::read_register;
 use anchorite_spec::manifest::{Manifest, VCPUS};
 use anchorite_tables::stage2::Stage2;
@@ -100,6 +100,13 @@ impl Facts {
             mismatch(format_args!(
                 "the GICv3 is at {:#x} and {:#x}, the image is for {:#x} and {:#x}",
                 self.distributor, self.redistributor, arm64.distributor, arm64.redistributor
+            ));
+        }
+        // SAFETY: the machine's tree has just named the distributor.
+        if arm64.guarded != 0 && !unsafe { guard::has_group_0(arm64.distributor) } {
+            mismatch(format_args!(
+                "guarded interrupts need Group 0 of the interrupt controller (GICD_CTLR.DS = 1), \
+                 which the machine's firmware at EL3 keeps"
             ));
         }
         if !self.uart {

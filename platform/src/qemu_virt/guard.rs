@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Guarded interrupts: EL2's physical timer on each CPU, as the only interrupt of Group 0, taken at
+//! EL2 as an FIQ whatever the guest masks (GICv3, IHI 0069, 4.6 "Interrupt grouping"; HCR_EL2.FMO).
+//!
+//! With FMO set the guest's PMR, CTLR and Group 0 registers become virtual and its SGIs trap; the
+//! physical ones are set here and stay. Group 1 is acknowledged and ended by the guest as before.
+use core::arch::asm;
+use core::ptr;
+
+use anchorite_hv::arm64::gic::{CTLR_KEPT, EL2_TIMER, FRAME, LOW_PRIORITY};
+
+use super::cpu;
+use crate::{read_register, write_register};
+
+/// How often a second the timer rings.
+const RATE: u64 = 10;
+/// Looks at a register that is to change before that is given up.
+const PATIENCE: u32 = 1 << 20;
+/// Priorities of four guest interrupts.
+const LOW_PRIORITIES: u32 = u32::from_ne_bytes([LOW_PRIORITY; 4]);
+
+const GICD_CTLR: u64 = 0x000;
+const GICD_TYPER: u64 = 0x004;
+const GICR_WAKER: u64 = 0x014;
+const IGROUPR: u64 = 0x080;
+const ISENABLER: u64 = 0x100;
+const ICPENDR: u64 = 0x280;
+const ICACTIVER: u64 = 0x380;
+const IPRIORITYR: u64 = 0x400;
+const ICFGR1: u64 = 0xc04;
+
+/// GICD_CTLR.DS: one security state.
+const ONE_STATE: u32 = 1 << 6;
+/// GICD_CTLR.RWP: a store has yet to take effect.
+const PENDING: u32 = 1 << 31;
+/// GICR_WAKER.ChildrenAsleep.
+const ASLEEP: u32 = 1 << 2;
+
+fn load(address: u64) -> u32 {
+    // SAFETY: the callers name registers of the interrupt controller, which EL2 maps or reaches
+    // with its MMU off.
+    unsafe { ptr::read_volatile(address as *const u32) }
+}
+
+fn store(address: u64, value: u32) {
+    // SAFETY: as above.
+    unsafe { ptr::write_volatile(address as *mut u32, value) };
+}
+
+/// Whether Group 0 can be EL2's: with EL3 in between it is not.
+///
+/// # Safety
+/// The distributor must be there.
+#[must_use]
+pub unsafe fn has_group_0(distributor: u64) -> bool {
+    load(distributor + GICD_CTLR) & ONE_STATE != 0
+}
+
+/// The distributor before the first guest: every shared interrupt is in Group 1, less urgent than
+/// EL2's timer.
+///
+/// # Safety
+/// EL2 must map the distributor, and no CPU use it.
+pub unsafe fn prepare(distributor: u64) {
+    let last = (u64::from(load(distributor + GICD_TYPER) & 31) + 1) * 32;
+    for interrupt in (32..last.min(1020)).step_by(4) {
+        if interrupt % 32 == 0 {
+            store(distributor + IGROUPR + interrupt / 8, u32::MAX);
+        }
+        store(distributor + IPRIORITYR + interrupt, LOW_PRIORITIES);
+    }
+    store(distributor + GICD_CTLR, CTLR_KEPT as u32);
+    let _ = (0..PATIENCE).any(|_| load(distributor + GICD_CTLR) & PENDING == 0);
+}
+
+/// This CPU's private interrupts and its timer, before a guest's first instruction on it.
+///
+/// # Safety
+/// EL2 must map this CPU's redistributor frames; HCR_EL2.FMO must be set for the guest.
+pub unsafe fn start(redistributor: u64) {
+    const TIMER: u32 = 1 << EL2_TIMER;
+    store(redistributor + GICR_WAKER, 0);
+    let _ = (0..PATIENCE).any(|_| load(redistributor + GICR_WAKER) & ASLEEP == 0);
+    let local = redistributor + FRAME;
+    store(local + IGROUPR, !TIMER);
+    let timer = u64::from(EL2_TIMER);
+    for interrupt in (0..32).step_by(4) {
+        let at = local + IPRIORITYR + interrupt;
+        let mut priorities = load(at) | LOW_PRIORITIES;
+        if interrupt == timer & !3 {
+            priorities &= !(0xff << (8 * (timer % 4)));
+        }
+        store(at, priorities);
+    }
+    store(local + ICFGR1, load(local + ICFGR1) & !(3 << (2 * (EL2_TIMER - 16))));
+    store(local + ICPENDR, TIMER);
+    store(local + ICACTIVER, TIMER);
+    store(local + ISENABLER, TIMER);
+    // SAFETY: the CPU interface's physical registers that a guest under FMO does not see: nothing
+    // masked, priority drop and deactivation in one, every priority level of its own.
+    unsafe {
+        cpu::barrier();
+        write_register!("S3_0_C12_C12_4", 0);
+        write_register!("S3_0_C4_C6_0", 0xff);
+        write_register!("S3_0_C12_C8_3", 0);
+    }
+    keep_time(true);
+}
+
+/// Lets the timer ring, from one period on; or stops it.
+pub fn keep_time(on: bool) {
+    let period = read_register!("cntfrq_el0") / RATE;
+    // SAFETY: EL2's own timer and its interrupt group.
+    unsafe {
+        if on {
+            write_register!("cnthp_cval_el2", read_register!("cntpct_el0") + period);
+        }
+        write_register!("cnthp_ctl_el2", u64::from(on));
+        write_register!("S3_0_C12_C12_6", u64::from(on));
+        cpu::barrier();
+    }
+}
+
+/// Takes the interrupt that brought an FIQ; true if it was the timer.
+pub fn serve() -> bool {
+    /// From here on there was none.
+    const SPECIAL: u64 = 1020;
+    let interrupt: u64;
+    // SAFETY: acknowledges Group 0 (ICC_IAR0_EL1), which is EL2's alone.
+    unsafe { asm!("mrs {0}, S3_0_C12_C8_0", "dsb sy", out(reg) interrupt, options(nostack)) };
+    let timer = interrupt == u64::from(EL2_TIMER);
+    if timer {
+        let (now, period) = (read_register!("cntpct_el0"), read_register!("cntfrq_el0") / RATE);
+        let next = read_register!("cnthp_cval_el2") + period;
+        // SAFETY: EL2's own timer. It falls silent before its interrupt ends.
+        unsafe {
+            write_register!("cnthp_cval_el2", if next > now { next } else { now + period });
+            asm!("isb", options(nostack));
+        }
+    }
+    if interrupt < SPECIAL {
+        // SAFETY: ends what was acknowledged above (ICC_EOIR0_EL1).
+        unsafe { write_register!("S3_0_C12_C8_1", interrupt) };
+    }
+    timer
+}
+
+/// ICC_SGI1R_EL1.
+pub fn send_sgi(value: u64) {
+    // SAFETY: interrupts CPUs with an interrupt of Group 1, which is the guest's. What it wrote to
+    // memory before is visible first.
+    unsafe {
+        asm!("dsb ishst", options(nostack));
+        write_register!("S3_0_C12_C11_5", value);
+        asm!("isb", options(nostack));
+    }
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Guarded interrupts on arm64: EL2's timer rings whatever the guest does, and all is counted.
+use std::time::Duration;
+
+use anchorite_tests::guest::Guest;
+use anchorite_tests::image::image_of;
+use anchorite_tests::{anchorite, arm64_board, output};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
+    ("guarded::linux_cannot_stop_the_timer", linux_cannot_stop_the_timer),
+    ("guarded::a_deaf_guest_is_still_counted", a_deaf_guest_is_still_counted),
+];
+
+/// Stores that would silence EL2's timer: to its enable, group, priority, trigger, active state, to
+/// the redistributor's sleep, to the distributor's Group 0.
+const STORES: [&str; 8] = [
+    "0x80b0180 32 0x4000000",
+    "0x80b0080 32 0xffffffff",
+    "0x80b041a 8 0xff",
+    "0x80b0418 32 0xa0ffa0a0",
+    "0x80b0c04 32 0x300000",
+    "0x80b0300 32 0x4000000",
+    "0x80a0014 32 2",
+    "0x8000000 32 0x12",
+];
+
+/// How often a CPU has left for each of two reasons.
+fn counts(guest: &Guest, cpu: usize) -> Result<(u64, u64)> {
+    let read = output(anchorite().args(["stats", "--json", "--qmp"]).arg(guest.qmp()))?;
+    ensure!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    let reading: Value = serde_json::from_slice(&read.stdout)?;
+    let exits = &reading["cpus"][cpu]["exits"];
+    let count = |reason: &str| exits[reason].as_u64().unwrap_or(0);
+    Ok((count("el2-timer"), count("gic-sgi")))
+}
+
+/// The timer's rings on a CPU in three seconds.
+fn rings(guest: &Guest, cpu: usize) -> Result<u64> {
+    let before = counts(guest, cpu)?.0;
+    std::thread::sleep(Duration::from_secs(3));
+    Ok(counts(guest, cpu)?.0 - before)
+}
+
+fn linux_cannot_stop_the_timer() -> Result<()> {
+    let arguments = [
+        ["--vcpus", "4"],
+        ["--set", "guest.interrupts=guarded"],
+        ["--cmdline", "console=ttyAMA0 iomem=relaxed"],
+    ];
+    let image = image_of(&arm64_board(), "arm64-guarded", &arguments.concat())?;
+    let directory = tempfile::tempdir()?;
+    let log = directory.path().join("log");
+    let file = format!("--qemu-arg={}", log.display());
+    let more = ["--cpu", "max", "--qemu-arg=-d", "--qemu-arg=int", "--qemu-arg=-D", &file];
+    let mut guest = Guest::boot(&image.path, &more)?;
+    ensure!(guest.shell("nproc")? == "4");
+    for store in STORES {
+        guest.shell(&format!("devmem {store}"))?;
+    }
+    // What they left behind: no group, enabled, most urgent.
+    for (register, value) in [("80b0080", "0xFBFFFFFF"), ("80b0418", "0xA000A0A0")] {
+        ensure!(guest.shell(&format!("devmem 0x{register}"))? == value, "{register}");
+    }
+    // A CPU that leaves and comes back has its timer again.
+    for value in [0, 1] {
+        guest.shell(&format!("echo {value} >/sys/devices/system/cpu/cpu2/online"))?;
+    }
+    for cpu in [0, 2] {
+        let rings = rings(&guest, cpu)?;
+        ensure!(rings >= 10, "{rings} rings on CPU {cpu} in three seconds");
+        ensure!(counts(&guest, cpu)?.1 > 0, "no SGI of CPU {cpu} was counted");
+    }
+    let ended = guest.power_off()?;
+    let log = std::fs::read_to_string(&log)?;
+    let seen = log.lines().filter(|line| line.contains("...from EL") && line.ends_with("to EL2"));
+    let told = ended
+        .report
+        .lines()
+        .find_map(|line| line.strip_prefix("anchorite: ")?.strip_suffix(" exits"));
+    let told: usize = told.context("no total")?.replace(',', "").parse()?;
+    ensure!(told == seen.count(), "another total than QEMU's\n{}", ended.report);
+    Ok(())
+}
+
+/// Masks everything and spins: `msr daifset, #15`, `b .`.
+const DEAF: [u32; 2] = [0xd503_4fdf, 0x1400_0000];
+
+fn a_deaf_guest_is_still_counted() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let kernel = directory.path().join("deaf");
+    std::fs::write(&kernel, DEAF.map(u32::to_le_bytes).as_flattened())?;
+    let sets = ["guest.initrd=", "guest.interrupts=guarded", "guest.format=raw", "guest.load=1GiB"];
+    let mut arguments = vec!["--guest", kernel.to_str().context("no UTF-8 path")?];
+    arguments.extend(sets.iter().flat_map(|set| ["--set", *set]));
+    let image = image_of(&arm64_board(), "arm64-deaf", &arguments)?;
+    let guest = Guest::start(&image.path, &["--cpu", "cortex-a53"])?;
+    let mut patience = 30;
+    while counts(&guest, 0).map_or(0, |counts| counts.0) == 0 {
+        patience -= 1;
+        ensure!(patience > 0, "the timer never rang");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let rings = rings(&guest, 0)?;
+    ensure!(rings >= 10, "{rings} rings in three seconds");
+    Ok(())
+}
