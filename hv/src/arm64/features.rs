@@ -126,7 +126,8 @@ pub struct El2 {
     pub mdcr: u64,
     /// HPMN is to be PMCR_EL0.N.
     pub counters: bool,
-    /// CNTHCTL_EL2.
+    /// CNTHCTL_EL2: counters and timers are the guest's. Without ECV, bit 12, the CPU heeds no
+    /// CNTPOFF_EL2, which therefore is left alone: EL3 need not allow its use.
     pub cnthctl: u64,
     /// HFGRTR_EL2 and HFGWTR_EL2, HFGITR_EL2, HDFGRTR_EL2 and HDFGWTR_EL2.
     pub fine_traps: Option<[u64; 3]>,
@@ -150,8 +151,6 @@ pub struct El2 {
     pub trfcr: Option<u64>,
     /// BRBCR_EL2.
     pub brbcr: Option<u64>,
-    /// CNTPOFF_EL2.
-    pub cntpoff: Option<u64>,
     /// LORC_EL1.
     pub lorc: Option<u64>,
 }
@@ -215,7 +214,6 @@ pub const fn decide(ids: &Ids) -> El2 {
         pmscr: given(ids.spe() != 0, 0),
         trfcr: given(ids.trace_filter() != 0, 0),
         brbcr: given(ids.brbe() != 0, 0),
-        cntpoff: given(ids.ecv() >= 2, 0),
         lorc: given(ids.lor() != 0, 0),
     }
 }

@@ -136,9 +136,6 @@ unsafe fn optional(el2: &anchorite_hv::arm64::features::El2) {
         if let Some(value) = el2.brbcr {
             write_register!("S2_4_C9_C0_0", value);
         }
-        if let Some(value) = el2.cntpoff {
-            write_register!("S3_4_C14_C0_6", value);
-        }
         if let Some(value) = el2.lorc {
             write_register!("S3_0_C10_C4_3", value);
         }
