@@ -2,7 +2,7 @@
 //! The command line: the interface that scripts may rely on. Flags are added, never renamed.
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// The program.
 #[derive(Parser)]
@@ -63,13 +63,43 @@ pub struct InspectArgs {
     pub ignore_digests: bool,
 }
 
+/// How an image can be stored.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// ELF64, as `build` writes it
+    Elf,
+    /// Entered at its first byte: for flash
+    Raw,
+    /// As an arm64 kernel's `Image`: for QEMU's -kernel, U-Boot's booti
+    Arm64Image,
+    /// For U-Boot's bootm (half-built)
+    Fit,
+    /// The OpenPOWER container (half-built)
+    Stb,
+    /// A flash partition (half-built)
+    Pnor,
+}
+
+/// What `pack` takes.
+#[derive(Args, Debug, Clone)]
+pub struct PackArgs {
+    /// The form
+    #[arg(long, value_enum)]
+    pub format: Format,
+    /// The image, in any form
+    pub image: PathBuf,
+    /// Where to put the packed image
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
 /// What `run` takes.
 #[derive(Args, Debug, Clone)]
 pub struct RunArgs {
     /// The board config that the image was built from
     #[arg(long, value_name = "FILE")]
     pub board: PathBuf,
-    /// The image
+    /// The image, in any form; an ELF is started in the form that its board is started in
     #[arg(long, value_name = "FILE")]
     pub image: PathBuf,
     /// QEMU's CPU model, instead of the machine's default
@@ -116,6 +146,8 @@ pub enum Command {
     Check(BoardArgs),
     /// Build the firmware image of a board and a guest
     Build(BuildArgs),
+    /// Store an image in the form that a machine or a bootloader wants
+    Pack(PackArgs),
     /// Prove from an image alone what its guest can reach
     Inspect(InspectArgs),
     /// Boot an image in QEMU; the exit code tells how the guest ended

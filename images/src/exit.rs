@@ -49,7 +49,7 @@ pub fn code(error: &anyhow::Error) -> u8 {
         return exit.code;
     }
     match error.downcast_ref::<ImageError>() {
-        Some(ImageError::Read(_)) | None => FAILED,
+        None => FAILED,
         Some(image) if image.is_digest() => IMAGE,
         Some(_) => REFUSED,
     }

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Reading an image file: its ELF header, its manifest, and what must be right for it to start.
+//! Reading an image file: its form, its manifest, and what must be right for it to start.
 //!
 //! The bytes are taken as hostile: every offset is checked before it is followed.
+use std::borrow::Cow;
 use std::fmt;
 
-use anchorite_spec::Manifest;
+use anchorite_spec::form::HEADER_BYTES;
 use anchorite_spec::manifest::{self, IMAGE_OFFSET, PART_LOADER, Part};
+use anchorite_spec::{Form, Manifest};
 use sha2::{Digest, Sha256};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -21,15 +23,19 @@ pub mod loader_header {
     pub const FILE_OFFSET: usize = 0x20;
     /// Bytes of the header, first instruction included.
     pub const SIZE: usize = 0x28;
+    /// arm64: the machine's flash, where the loader cannot run as it lies.
+    pub const FLASH_BASE: usize = 0x28;
+    /// arm64: how much flash there is.
+    pub const FLASH_SIZE: usize = 0x30;
+    /// arm64: where a loader in flash copies itself to.
+    pub const COPY: usize = 0x38;
+    /// Bytes of arm64's header.
+    pub const ARM64_SIZE: usize = 0x40;
 }
 
 /// Why a file is no image that can be used.
 #[derive(Debug)]
 pub enum ImageError {
-    /// The file cannot be read.
-    Read(std::io::Error),
-    /// The ELF header is not the one that an image has.
-    Elf(&'static str),
     /// The file ends before the manifest does.
     NoManifest,
     /// The manifest does not begin as a manifest.
@@ -54,8 +60,6 @@ pub enum ImageError {
 impl fmt::Display for ImageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read(error) => write!(f, "cannot read the image: {error}"),
-            Self::Elf(what) => write!(f, "not an Anchorite image: {what}"),
             Self::NoManifest => write!(f, "not an Anchorite image: too short for a manifest"),
             Self::Magic => write!(f, "not an Anchorite image: no manifest at {IMAGE_OFFSET:#x}"),
             Self::Version(found) => write!(
@@ -86,12 +90,92 @@ impl ImageError {
     }
 }
 
-/// Finds the manifest in an image's bytes, after a look at the ELF header.
+/// First bytes of the container that flash images may stand in, and its size.
+const CONTAINER_MAGIC: [u8; 4] = 0x1708_2011_u32.to_be_bytes();
+const CONTAINER_BYTES: usize = 4096;
+
+/// An image file of any form.
+pub struct ImageFile<'a> {
+    /// Bytes of a container before the image.
+    pub container: usize,
+    /// The form that the image's header is the header of, byte for byte.
+    pub form: Option<Form>,
+    /// The manifest.
+    pub manifest: Manifest,
+    bytes: &'a [u8],
+}
+
+impl<'a> ImageFile<'a> {
+    /// Finds the manifest in a file.
+    ///
+    /// # Errors
+    /// See [`ImageError`].
+    pub fn read(file: &'a [u8]) -> Result<Self, ImageError> {
+        let container = if file.starts_with(&CONTAINER_MAGIC) { CONTAINER_BYTES } else { 0 };
+        let bytes = file.get(container..).unwrap_or_default();
+        let manifest = parse_manifest(bytes)?;
+        let form = bytes.get(..HEADER_BYTES).and_then(|header| Form::of(header, &manifest));
+        Ok(Self { container, form, manifest, bytes })
+    }
+
+    /// The image as an ELF: what its digests are of. With a header of no form, as it stands.
+    #[must_use]
+    pub fn elf(&self) -> Cow<'a, [u8]> {
+        match self.form {
+            None | Some(Form::Elf) => Cow::Borrowed(self.bytes),
+            Some(_) => self.stored_as(Form::Elf).map_or(Cow::Borrowed(self.bytes), Cow::Owned),
+        }
+    }
+
+    /// The image in a form, or `None` if images of its architecture do not have it.
+    #[must_use]
+    pub fn stored_as(&self, form: Form) -> Option<Vec<u8>> {
+        let header = form.header(&self.manifest)?;
+        let mut bytes = self.bytes.to_vec();
+        bytes.get_mut(..HEADER_BYTES)?.copy_from_slice(&header);
+        Some(bytes)
+    }
+
+    /// Checks what the machine needs before the firmware can check anything itself: the header with
+    /// the rest of the frame, the manifest and the loader.
+    ///
+    /// # Errors
+    /// See [`ImageError`].
+    pub fn verify_boot_critical(&self) -> Result<(), ImageError> {
+        let manifest = &self.manifest;
+        if manifest_digest(manifest) != manifest.digest {
+            return Err(ImageError::Digest("manifest"));
+        }
+        let found = self.bytes.len() as u64;
+        if manifest.image_size != found {
+            return Err(ImageError::Size { stated: manifest.image_size, found });
+        }
+        if self.form.is_none() {
+            return Err(ImageError::Digest("header"));
+        }
+        if frame_digest(&self.elf(), manifest) != Some(manifest.frame_digest) {
+            return Err(ImageError::Digest("frame"));
+        }
+        let loader = manifest.part(PART_LOADER).ok_or(ImageError::PartMissing("loader"))?;
+        verify_part(self.bytes, loader)
+    }
+
+    /// Checks every digest.
+    ///
+    /// # Errors
+    /// See [`ImageError`].
+    pub fn verify(&self) -> Result<(), ImageError> {
+        self.verify_boot_critical()?;
+        let mut parts = self.manifest.parts.iter().filter(|part| part.kind != 0);
+        parts.try_for_each(|part| verify_part(self.bytes, part))
+    }
+}
+
+/// Finds the manifest in an image's bytes.
 ///
 /// # Errors
 /// See [`ImageError`].
 pub fn parse_manifest(bytes: &[u8]) -> Result<Manifest, ImageError> {
-    check_elf(bytes)?;
     let start = IMAGE_OFFSET as usize;
     let range = start..start + size_of::<Manifest>();
     let raw = bytes.get(range).ok_or(ImageError::NoManifest)?;
@@ -103,26 +187,6 @@ pub fn parse_manifest(bytes: &[u8]) -> Result<Manifest, ImageError> {
         return Err(ImageError::Version(manifest.version));
     }
     Ok(manifest)
-}
-
-/// Checks what the machine needs before the firmware can check anything itself: the ELF header
-/// with the rest of the frame, the manifest and the loader.
-///
-/// # Errors
-/// See [`ImageError`].
-pub fn verify_boot_critical(bytes: &[u8]) -> Result<(), ImageError> {
-    let manifest = parse_manifest(bytes)?;
-    if manifest_digest(&manifest) != manifest.digest {
-        return Err(ImageError::Digest("manifest"));
-    }
-    if manifest.image_size != bytes.len() as u64 {
-        return Err(ImageError::Size { stated: manifest.image_size, found: bytes.len() as u64 });
-    }
-    if frame_digest(bytes, &manifest) != Some(manifest.frame_digest) {
-        return Err(ImageError::Digest("frame"));
-    }
-    let loader = manifest.part(PART_LOADER).ok_or(ImageError::PartMissing("loader"))?;
-    verify_part(bytes, loader)
 }
 
 /// Checks one part against its digest.
@@ -171,23 +235,4 @@ pub fn hex(bytes: &[u8]) -> String {
 #[must_use]
 pub fn manifest_digest(manifest: &Manifest) -> [u8; 32] {
     digest(Manifest { digest: [0; 32], ..*manifest }.as_bytes())
-}
-
-/// Checks the ELF header as far as skiboot relies on it, and the section table at the file's end.
-fn check_elf(bytes: &[u8]) -> Result<(), ImageError> {
-    if bytes.get(..4) != Some(b"\x7fELF") {
-        return Err(ImageError::Elf("no ELF header"));
-    }
-    let header = bytes.get(..64).ok_or(ImageError::Elf("the ELF header is cut off"))?;
-    let half = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
-    let word =
-        |at: usize| header[at..at + 8].iter().rev().fold(0, |acc, b| acc << 8 | u64::from(*b));
-    if header[4..6] != [2, 1] || ![21, 183].contains(&half(18)) {
-        return Err(ImageError::Elf("not a little-endian 64-bit ELF for PowerPC or arm64"));
-    }
-    let sections = u64::from(half(58)) * u64::from(half(60));
-    if sections == 0 || word(40).checked_add(sections) != Some(bytes.len() as u64) {
-        return Err(ImageError::Elf("the file does not end with its section table"));
-    }
-    Ok(())
 }

@@ -11,6 +11,7 @@ mod image;
 mod initramfs;
 mod inspect;
 mod last_words;
+mod pack;
 mod qemu;
 mod qmp;
 mod run;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         cli::Command::Guests { command } => guests::guests(&command),
         cli::Command::Check(args) => check::check(&args),
         cli::Command::Build(args) => build::build(&args),
+        cli::Command::Pack(args) => pack::pack(&args),
         cli::Command::Run(args) => run::run(&args),
         cli::Command::Stats(args) => stats::stats(&args),
         cli::Command::Inspect(args) => inspect::inspect(&args),

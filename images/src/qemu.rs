@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anchorite_spec::Manifest;
 use anchorite_spec::manifest::ARCH_ARM64;
+use anchorite_spec::{Form, Manifest};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
@@ -49,8 +49,16 @@ pub fn program<'a>(args: &'a cli::RunArgs, manifest: &Manifest) -> &'a Path {
     args.qemu.as_deref().unwrap_or(Path::new(usual))
 }
 
+/// What the machine is started with.
+pub struct Started<'a> {
+    /// How QEMU takes it.
+    pub form: Form,
+    /// The file.
+    pub file: &'a Path,
+}
+
 /// QEMU's program and the arguments that make it the image's machine, without console and control.
-pub fn machine(args: &cli::RunArgs, manifest: &Manifest) -> Vec<OsString> {
+pub fn machine(args: &cli::RunArgs, manifest: &Manifest, started: &Started<'_>) -> Vec<OsString> {
     let ends = manifest.ram().filter_map(anchorite_spec::Range::end);
     let ram = ends.filter(|end| *end <= CHIP_SPAN).max().unwrap_or(0);
     let machine = match manifest.arch {
@@ -78,8 +86,8 @@ pub fn machine(args: &cli::RunArgs, manifest: &Manifest) -> Vec<OsString> {
         add(&["-icount", "shift=0,sleep=off", "-seed", "1"]);
         add(&["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
     }
-    line.push("-kernel".into());
-    line.push(args.image.clone().into_os_string());
+    line.push(if started.form == Form::Raw { "-bios" } else { "-kernel" }.into());
+    line.push(started.file.into());
     if let Some(socket) = &args.qmp {
         line.push("-qmp".into());
         line.push(unix_server(socket));
@@ -97,16 +105,45 @@ fn unix_server(socket: &Path) -> OsString {
     OsString::from_vec(option)
 }
 
-/// The line for people to paste: the console on the terminal, QEMU's own keys.
-pub fn line_for_people(args: &cli::RunArgs, manifest: &Manifest) -> String {
+/// The line for people to paste: the console on the terminal, QEMU's own keys. An image that is
+/// `stored` in another form than it is started in is packed first, beside itself.
+pub fn line_for_people(
+    args: &cli::RunArgs,
+    manifest: &Manifest,
+    form: Form,
+    stored: bool,
+) -> String {
+    let mut packed = args.image.clone().into_os_string();
+    if !stored {
+        packed.push(format!(".{}", form.name()));
+    }
+    let started = Started { form, file: Path::new(&packed) };
     let mut line = Vec::new();
     if let Some(cpu) = only_cpu(args) {
         line.extend(["taskset".into(), "--cpu-list".into(), cpu.to_string().into()]);
     }
-    line.extend(machine(args, manifest));
+    line.extend(machine(args, manifest, &started));
     line.extend(["-serial".into(), "mon:stdio".into()]);
     line.extend(args.qemu_arg.iter().map(OsString::from));
-    line.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ")
+    let command = shell_line(&line);
+    if stored {
+        return command;
+    }
+    let own = std::env::current_exe().unwrap_or_else(|_| "anchorite".into());
+    let pack = [
+        own.as_os_str(),
+        "pack".as_ref(),
+        "--format".as_ref(),
+        form.name().as_ref(),
+        args.image.as_os_str(),
+        "--out".as_ref(),
+        &packed,
+    ];
+    format!("{} >/dev/null && {command}", shell_line(&pack))
+}
+
+fn shell_line(words: &[impl AsRef<OsStr>]) -> String {
+    words.iter().map(|word| shell_word(word.as_ref())).collect::<Vec<_>>().join(" ")
 }
 
 /// The one host CPU that a counted run may use, if it is one: the one we are on.
@@ -157,9 +194,13 @@ impl Qemu {
     /// # Errors
     ///
     /// The program cannot be executed.
-    pub fn start(args: &cli::RunArgs, manifest: &Manifest) -> io::Result<(Self, Lines)> {
+    pub fn start(
+        args: &cli::RunArgs,
+        manifest: &Manifest,
+        started: &Started<'_>,
+    ) -> io::Result<(Self, Lines)> {
         let (monitor, monitor_end) = UnixStream::pair()?;
-        let line = machine(args, manifest);
+        let line = machine(args, manifest, started);
         let mut command = Command::new(&line[0]);
         command.args(&line[1..]);
         // Paused rather than gone at the end, so that the epitaph can be read.

@@ -10,26 +10,26 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anchorite_spec::epitaph::End;
-use anchorite_spec::{Epitaph, Ledger, Manifest};
+use anchorite_spec::manifest::{BOOT_ARM64_IMAGE, BOOT_FLAT};
+use anchorite_spec::{Epitaph, Form, Ledger, Manifest};
 use anyhow::{Context, Result};
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use tempfile::NamedTempFile;
 
 use crate::cli;
 use crate::exit::{self, Exit};
-use crate::image::{self, ImageError};
+use crate::image::ImageFile;
 use crate::last_words;
-use crate::qemu::{self, Qemu};
+use crate::pack;
+use crate::qemu::{self, Qemu, Started};
 use crate::qmp::{Event, Qmp};
 use crate::stats::{Memory, read_ledger};
 use crate::terminal::{self, Keys, RawTerminal, Request};
 
 /// The run took longer than the user allowed.
 const TIMED_OUT: u8 = 124;
-/// First bytes of the container that flash images stand in, and how many there are of it.
-const CONTAINER_MAGIC: [u8; 4] = 0x1708_2011_u32.to_be_bytes();
-const CONTAINER_SIZE: usize = 4096;
 /// How long QEMU may take to exit, and the console to drain.
 const GRACE: Duration = Duration::from_secs(5);
 /// How often a machine is looked at that may have ended without stopping.
@@ -41,11 +41,17 @@ const LOOK: Duration = Duration::from_secs(2);
 ///
 /// The image is refused, or QEMU cannot be started.
 pub fn run(args: &cli::RunArgs) -> Result<u8> {
-    let manifest = open(args)?;
+    let file = std::fs::read(&args.image)
+        .map_err(|error| Exit::refused(format!("cannot read {}: {error}", args.image.display())))?;
+    let image = open(args, &file)?;
+    let manifest = image.manifest;
+    let form = started_as(&image);
     if args.print_command {
-        println!("{}", qemu::line_for_people(args, &manifest));
+        println!("{}", qemu::line_for_people(args, &manifest, form, image.form == Some(form)));
         return Ok(exit::OK);
     }
+    let packed = in_form(&image, form)?;
+    let started = Started { form, file: packed.as_ref().map_or(&args.image, |file| file.path()) };
     let deadline = match args.timeout {
         Some(seconds) => {
             let limit = Duration::try_from_secs_f64(seconds)
@@ -60,12 +66,34 @@ pub fn run(args: &cli::RunArgs) -> Result<u8> {
     if terminal.is_some() {
         eprintln!("anchorite: this is the guest's console; {}", terminal::HELP);
     }
-    let session = Session::start(args, &manifest, sender, terminal.is_some())?;
+    let session = Session::start(args, &manifest, &started, sender, terminal.is_some())?;
     session.watch(&happenings, deadline, terminal)
 }
 
+/// The form that the machine is given: the file's own, or for an ELF the one that its board is
+/// started in.
+fn started_as(image: &ImageFile<'_>) -> Form {
+    match (image.form, image.manifest.boot) {
+        (Some(form @ (Form::Arm64Image | Form::Raw)), _) => form,
+        (_, BOOT_ARM64_IMAGE) => Form::Arm64Image,
+        (_, BOOT_FLAT) => Form::Raw,
+        _ => Form::Elf,
+    }
+}
+
+/// A file for the time of the run, if the image's own has another form.
+fn in_form(image: &ImageFile<'_>, form: Form) -> Result<Option<NamedTempFile>> {
+    if image.form == Some(form) {
+        return Ok(None);
+    }
+    let bytes = pack::stored(image, form)?;
+    let mut file = NamedTempFile::with_prefix("anchorite-").context("cannot make a file")?;
+    file.write_all(&bytes).context("cannot write the packed image")?;
+    Ok(Some(file))
+}
+
 /// Reads the image and checks what must be right before the board can check anything itself.
-fn open(args: &cli::RunArgs) -> Result<Manifest> {
+fn open<'a>(args: &cli::RunArgs, file: &'a [u8]) -> Result<ImageFile<'a>> {
     let config = std::fs::read_to_string(&args.board)
         .map_err(|error| Exit::refused(format!("cannot read {}: {error}", args.board.display())))?;
     let name = toml::from_str::<toml::Table>(&config)
@@ -75,19 +103,9 @@ fn open(args: &cli::RunArgs) -> Result<Manifest> {
         let board = args.board.display();
         return Err(Exit::refused(format!("{board} is no board config: it has no board.name")));
     };
-    let refuse = |error: ImageError| match error {
-        ImageError::Read(error) => {
-            Exit::refused(format!("cannot read {}: {error}", args.image.display()))
-        }
-        other => anyhow::Error::from(other),
-    };
-    let bytes = std::fs::read(&args.image).map_err(|error| refuse(ImageError::Read(error)))?;
-    let bytes = match bytes.strip_prefix(&CONTAINER_MAGIC) {
-        Some(_) => bytes.get(CONTAINER_SIZE..).unwrap_or_default(),
-        None => &bytes[..],
-    };
-    image::verify_boot_critical(bytes).map_err(refuse)?;
-    let manifest = image::parse_manifest(bytes).map_err(refuse)?;
+    let image = ImageFile::read(file)?;
+    image.verify_boot_critical()?;
+    let manifest = &image.manifest;
     if manifest.board.as_str() != name {
         eprintln!(
             "anchorite: the image was built for board {}, {} describes {name}; the machine is \
@@ -96,7 +114,7 @@ fn open(args: &cli::RunArgs) -> Result<Manifest> {
             args.board.display()
         );
     }
-    Ok(manifest)
+    Ok(image)
 }
 
 /// What can happen while a machine runs.
@@ -152,11 +170,12 @@ impl<'a> Session<'a> {
     fn start(
         args: &cli::RunArgs,
         manifest: &'a Manifest,
+        started: &Started<'_>,
         sender: Sender<Happening>,
         is_terminal: bool,
     ) -> Result<Self> {
         let program = qemu::program(args, manifest).display();
-        let (mut qemu, lines) = Qemu::start(args, manifest).with_context(|| {
+        let (mut qemu, lines) = Qemu::start(args, manifest, started).with_context(|| {
             format!(
                 "cannot start QEMU ({program}); scripts/setup installs it, --qemu names another"
             )

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use anchorite_spec::manifest::{PART_KERNEL, PART_LOADER};
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, image_of, kernel};
 use anchorite_tests::monitor::Monitor;
@@ -22,6 +23,7 @@ pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
     ("arm64::64_kib_each_way_at_once", console_both_ways),
     ("arm64::other_kernels_cpus_and_sizes", other_kernels_cpus_and_sizes),
     ("arm64::another_machine_is_refused", another_machine_is_refused),
+    ("arm64::changed_bytes_are_refused_on_the_board", changed_bytes_are_refused_on_the_board),
     ("arm64::guest_addresses_beyond_the_processor", guest_addresses_beyond_the_processor),
     ("arm64::deaths_leave_words", deaths_leave_words),
 ];
@@ -37,17 +39,19 @@ struct Boot {
     cpu: &'static str,
     vcpus: &'static str,
     ipa_bits: &'static str,
+    /// How the machine starts the image.
+    form: &'static str,
 }
 
 const BOOTS: [Boot; 8] = [
-    boot("6.12", "max", "4", "40"),
-    boot("6.1", "cortex-a53", "1", "39"),
-    boot("6.1", "cortex-a72", "4", "40"),
-    boot("6.12", "neoverse-n1", "4", "40"),
-    boot("6.12", "cortex-a53", "4", "40"),
-    boot("6.12", "cortex-a72", "1", "43"),
-    boot("6.1", "neoverse-n1", "1", "44"),
-    boot("6.1", "max", "1", "48"),
+    boot("6.12", "max", "4", "40", "arm64-image"),
+    boot("6.1", "cortex-a53", "1", "39", "flat"),
+    boot("6.1", "cortex-a72", "4", "40", "elf"),
+    boot("6.12", "neoverse-n1", "4", "40", "arm64-image"),
+    boot("6.12", "cortex-a53", "4", "40", "arm64-image"),
+    boot("6.12", "cortex-a72", "1", "43", "arm64-image"),
+    boot("6.1", "neoverse-n1", "1", "44", "flat"),
+    boot("6.1", "max", "1", "48", "arm64-image"),
 ];
 const FEATURES: &Boot = &BOOTS[0];
 const OLD_CORE: &Boot = &BOOTS[1];
@@ -62,17 +66,19 @@ const fn boot(
     cpu: &'static str,
     vcpus: &'static str,
     ipa_bits: &'static str,
+    form: &'static str,
 ) -> Boot {
-    Boot { kernel, cpu, vcpus, ipa_bits }
+    Boot { kernel, cpu, vcpus, ipa_bits, form }
 }
 
 impl Boot {
     fn image(&self, more: &[&str]) -> Result<Image> {
-        let Self { kernel: version, cpu, vcpus, ipa_bits } = self;
+        let Self { kernel: version, cpu, vcpus, ipa_bits, form } = self;
         let kernel = kernel(&format!("debian-{version}-arm64"));
         let kernel = kernel.to_str().context("no UTF-8 path")?;
         let set = format!("guest.stage2.ipa_bits={ipa_bits}");
-        let arguments = ["--guest", kernel, "--vcpus", vcpus, "--set", &set];
+        let form = format!("board.boot={form}");
+        let arguments = ["--guest", kernel, "--vcpus", vcpus, "--set", &set, "--set", &form];
         let name = format!("arm64-{version}-{cpu}-{vcpus}");
         image_of(&arm64_board(), &name, &[&arguments, more].concat())
     }
@@ -130,10 +136,14 @@ fn four_cpus_with_every_feature() -> Result<()> {
 }
 
 fn linux_6_1_on_an_old_core() -> Result<()> {
-    let (mut guest, _) = OLD_CORE.shell()?;
+    // From flash, where nothing of the image can be written.
+    let (mut guest, image) = OLD_CORE.shell()?;
     let year: u32 = guest.shell("date +%Y")?.parse()?;
     ensure!(year >= 2025, "the clock is in {year}");
-    guest.power_off()?;
+    let ended = guest.power_off()?;
+    let (loader, _) = image.part(PART_LOADER)?;
+    let said = format!("started in flash: the loader at {:#x} cannot be wiped", loader.offset);
+    ensure!(ended.console.contains(&said), "{}", ended.console);
     Ok(())
 }
 
@@ -201,16 +211,39 @@ fn it_counts_what_qemu_counts() -> Result<()> {
 
 fn another_machine_is_refused() -> Result<()> {
     let image = power_off("arm64-off", &[])?;
-    for (arguments, words) in [
-        (["-smp", "2"], "the machine has 2 CPUs"),
-        (["-machine", "virtualization=off"], "at EL1, not at EL2"),
-        (["-machine", "secure=on"], "at EL3, not at EL2"),
-        (["-machine", "gic-version=2"], "no GICv3"),
-        (["-m", "1G"], "needs RAM"),
+    let [flash, elf] = ["flat", "elf"].map(|boot| {
+        power_off(&format!("arm64-off-{boot}"), &["--set", &format!("board.boot={boot}")])
+    });
+    let (flash, elf) = (flash?, elf?);
+    for (image, arguments, words) in [
+        (&image, ["-smp", "2"], "the machine has 2 CPUs"),
+        (&image, ["-machine", "virtualization=off"], "at EL1, not at EL2"),
+        (&flash, ["-machine", "virtualization=off"], "at EL1, not at EL2"),
+        (&elf, ["-machine", "virtualization=off"], "at EL1, not at EL2"),
+        // An `Image` is started at EL2 there.
+        (&flash, ["-machine", "secure=on"], "at EL3, not at EL2"),
+        (&elf, ["-machine", "secure=on"], "at EL3, not at EL2"),
+        (&image, ["-machine", "gic-version=2"], "no GICv3"),
+        (&image, ["-m", "1G"], "needs RAM"),
     ] {
         let more = arguments.map(|argument| format!("--qemu-arg={argument}"));
         let run = Guest::start(&image.path, &[&more[0], &more[1]])?;
         run.end_within(Duration::from_secs(60))?.expect(13, words)?;
+    }
+    Ok(())
+}
+
+/// What `run` leaves to the board, the board refuses in every form.
+fn changed_bytes_are_refused_on_the_board() -> Result<()> {
+    for boot in ["arm64-image", "flat", "elf"] {
+        let set = format!("board.boot={boot}");
+        let image = power_off(&format!("arm64-off-{boot}"), &["--set", &set])?;
+        let (kernel, _) = image.part(PART_KERNEL)?;
+        let mut bytes = image.bytes.to_vec();
+        bytes[usize::try_from(kernel.offset + kernel.size / 2)?] ^= 4;
+        let changed = image.variant(&bytes)?;
+        let ended = Guest::start(&changed, &[])?.end_within(Duration::from_secs(60))?;
+        ended.expect(14, "part kernel was changed after the build")?;
     }
     Ok(())
 }

@@ -2,16 +2,17 @@
 //! The image against its own digests, and its resident parts to their places.
 use core::mem::offset_of;
 
-use anchorite_spec::End;
-use anchorite_spec::Range;
+use anchorite_spec::form::HEADER_BYTES;
 use anchorite_spec::manifest::{
     CODEC_NONE, MAGIC, Manifest, PART_LOADER, Part, SPACE_HOST, VERSION, part_name,
 };
+use anchorite_spec::{End, Form, Range};
 use sha2::{Digest, Sha256};
 use zerocopy::IntoBytes;
 
 use crate::arch;
 use crate::end::{self, end};
+use crate::tree::{self, mismatch};
 
 /// Checks the manifest, and ends the boot if it is not as built.
 pub fn verify_manifest(manifest: &Manifest) {
@@ -26,17 +27,38 @@ pub fn verify_manifest(manifest: &Manifest) {
         refuse(format_args!("the manifest was changed after the build"));
     }
     end::epitaph_at(manifest.epitaph);
-    if manifest.image_size > manifest.load_window.size {
-        refuse(format_args!("the image does not fit its load window"));
-    }
-    if (manifest.arch, manifest.boot) != arch::KIND {
+    if manifest.arch != arch::ARCH || !arch::BOOTS.contains(&manifest.boot) {
         refuse(format_args!("the image is for another kind of board"));
     }
 }
 
-/// Checks every part and what lies between them, and ends the boot at the first that is not as
-/// built.
+/// Ends the boot unless the image lies where it may: in memory that holds it, apart from all that
+/// will be written.
+pub fn verify_place(image: u64, manifest: &Manifest) {
+    let range = Range::new(image, manifest.image_size);
+    if !arch::may_hold(range, manifest) {
+        mismatch(format_args!(
+            "the image was loaded to {image:#x}, where the board has no place for its {:#x} bytes",
+            manifest.image_size
+        ));
+    }
+    for (name, own) in tree::written(manifest).filter(|(_, own)| own.overlaps(range)) {
+        // The epitaph might be written over the code that writes it.
+        end::epitaph_at(0);
+        mismatch(format_args!(
+            "the image was loaded to {image:#x}+{:#x}, which meets {name} {:#x}+{:#x}; load it \
+             elsewhere",
+            manifest.image_size, own.base, own.size
+        ));
+    }
+}
+
+/// Checks the header, every part and what lies between them, and ends the boot at the first that is
+/// not as built.
 pub fn verify_parts(image: u64, manifest: &Manifest) {
+    if Form::of(header(image), manifest).is_none() {
+        refuse(format_args!("the header was changed after the build; flash the image again"));
+    }
     if frame_digest(image, manifest) != manifest.frame_digest {
         refuse(format_args!(
             "headers or padding were changed after the build; flash the image again"
@@ -74,13 +96,22 @@ fn manifest_digest(manifest: &Manifest) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// SHA-256 of what belongs neither to the manifest nor to a part.
+/// The image's first bytes.
+fn header(image: u64) -> &'static [u8] {
+    // SAFETY: as in `bytes`.
+    unsafe { core::slice::from_raw_parts(image as *const u8, HEADER_BYTES) }
+}
+
+/// SHA-256 of what belongs neither to the manifest nor to a part, the header as an ELF has it.
 fn frame_digest(image: u64, manifest: &Manifest) -> [u8; 32] {
     let mut hash = Sha256::new();
+    hash.update(Form::Elf.header(manifest).unwrap_or([0; HEADER_BYTES]));
     for gap in manifest.frame() {
-        // SAFETY: as in `bytes`; `verify_manifest` found the manifest right and the size inside the window.
+        let from = gap.base.max(HEADER_BYTES as u64);
+        let size = (gap.base + gap.size).saturating_sub(from);
+        // SAFETY: as in `bytes`; `verify_manifest` found the manifest right, `verify_place` memory there.
         hash.update(unsafe {
-            core::slice::from_raw_parts((image + gap.base) as *const u8, gap.size as usize)
+            core::slice::from_raw_parts((image + from) as *const u8, size as usize)
         });
     }
     hash.finalize().into()
@@ -88,8 +119,8 @@ fn frame_digest(image: u64, manifest: &Manifest) -> [u8; 32] {
 
 /// A part's bytes in the image.
 pub fn bytes(image: u64, part: &Part) -> &'static [u8] {
-    // SAFETY: `verify_parts` found the part inside the image, and the image inside its load window, before
-    // it or anyone later asks for the bytes; the window is memory that nobody writes.
+    // SAFETY: `verify_place` found the image in memory that nobody writes, and `verify_parts` the part
+    // inside the image, before it or anyone later asks for the bytes.
     unsafe { core::slice::from_raw_parts((image + part.offset) as *const u8, part.size as usize) }
 }
 

@@ -70,18 +70,19 @@ impl Memory {
     }
 }
 
-/// Nothing that the earlier firmware reserved may be the image's or the guest's.
-pub fn check_reserved(tree: &Fdt, manifest: &Manifest) {
-    let image = Range::new(manifest.load_window.base, manifest.image_size);
-    let own = [
-        ("firmware.memory", manifest.firmware),
-        ("the image", image),
-        ("vectors", manifest.vectors),
-    ];
+/// Memory that is written before the guest runs, with its name in the board config.
+pub fn written(manifest: &Manifest) -> impl Iterator<Item = (&str, Range)> {
+    let own = [("firmware.memory", manifest.firmware), ("vectors", manifest.vectors)];
     let guest = manifest.mappings().filter(|mapping| mapping.kind == MAP_RAM);
     let guest =
         guest.map(|mapping| (mapping.name.as_str(), Range::new(mapping.host, mapping.size)));
-    for (name, range) in own.into_iter().chain(guest) {
+    own.into_iter().chain(guest)
+}
+
+/// Nothing that the earlier firmware reserved may be the guest's or the firmware's. The image's own
+/// place may be reserved for it.
+pub fn check_reserved(tree: &Fdt, manifest: &Manifest) {
+    for (name, range) in written(manifest) {
         for reserved in tree.memory_reservations() {
             let reserved = Range::new(reserved.address() as u64, reserved.size() as u64);
             if reserved.overlaps(range) {

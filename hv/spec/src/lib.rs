@@ -8,6 +8,7 @@
 
 pub mod anchor;
 pub mod epitaph;
+pub mod form;
 pub mod ledger;
 pub mod manifest;
 pub mod reason;
@@ -15,6 +16,7 @@ pub mod rtas;
 
 pub use anchor::Anchor;
 pub use epitaph::{End, Epitaph};
+pub use form::Form;
 pub use ledger::Ledger;
 pub use manifest::Manifest;
 pub use reason::ExitReason;

@@ -11,7 +11,7 @@ use crate::Range;
 /// First bytes of a [`Manifest`].
 pub const MAGIC: [u8; 8] = *b"ANCHORIT";
 /// Layout version; a reader refuses any other.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Where the manifest stands in the image file.
 pub const IMAGE_OFFSET: u64 = 0x1000;
 
@@ -59,8 +59,12 @@ pub const DEBUG_FAULT_ASSERT: u32 = 1;
 /// [`Manifest::debug_fault`]: the firmware takes an exception at the guest's first exit.
 pub const DEBUG_FAULT_EXCEPTION: u32 = 2;
 
-/// [`Manifest::boot`]: entered at EL2 where it was loaded, MMU off, x0 = the machine's tree or 0.
+/// [`Manifest::boot`]: loaded to RAM as an arm64 `Image` is, entered with x0 = the machine's tree.
 pub const BOOT_ARM64_IMAGE: u32 = 2;
+/// [`Manifest::boot`]: entered in flash at the image's first byte.
+pub const BOOT_FLAT: u32 = 3;
+/// [`Manifest::boot`]: loaded to RAM as an ELF, entered at its entry point.
+pub const BOOT_ELF: u32 = 4;
 
 /// [`Part::kind`]: the position-independent loader; runs once, then its memory is wiped.
 pub const PART_LOADER: u32 = 1;
@@ -201,6 +205,8 @@ pub struct Arm64 {
     /// 1 if EL2 keeps a timer interrupt for itself, with all that this takes; 0 if all interrupts are
     /// the guest's.
     pub guarded: u64,
+    /// The machine's flash, in which an image may lie as well as in RAM.
+    pub flash: Range,
 }
 
 /// Room for parts.
@@ -253,9 +259,10 @@ pub struct Manifest {
     pub pvr_mask: u64,
     /// Timebase ticks per second that the guest is told of.
     pub timebase_hz: u64,
-    /// Bytes of the image file, section table included.
+    /// Bytes of the image file, section table included; the same in every [`crate::Form`].
     pub image_size: u64,
-    /// Where the earlier firmware loads the image, and how much it loads at most.
+    /// Where the earlier firmware loads the image, and how much it loads at most. With
+    /// [`BOOT_FLAT`]: the RAM to which the loader copies itself.
     pub load_window: Range,
     /// All memory that the firmware keeps, apart from the load window and the vectors.
     pub firmware: Range,

@@ -22,6 +22,8 @@ pub enum Use {
     Code,
     /// Memory to read and write.
     Data,
+    /// Memory to read.
+    Constant,
     /// Registers.
     Device,
 }
@@ -122,6 +124,7 @@ const fn bits(purpose: Use) -> u64 {
     match purpose {
         Use::Code => ACCESSED | INNER | RES1 | READ_ONLY,
         Use::Data => ACCESSED | INNER | RES1 | NEVER,
+        Use::Constant => ACCESSED | INNER | RES1 | READ_ONLY | NEVER,
         Use::Device => ACCESSED | RES1 | NEVER | 1 << 2,
     }
 }

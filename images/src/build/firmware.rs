@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The firmware's own two programs: the resident body, linked here to its final address, and the
 //! loader, which runs wherever it was put.
+use anchorite_spec::Range;
 use anyhow::{Context, bail, ensure};
 use object::elf::EM_AARCH64;
 
@@ -74,6 +75,8 @@ pub struct LoaderPlace {
     pub manifest: u64,
     /// The top of the boot stack.
     pub stack_top: u64,
+    /// arm64: the machine's flash, and where a loader in it copies itself to.
+    pub flash: Option<(Range, u64)>,
 }
 
 /// The loader as memory, its header not yet filled in.
@@ -84,7 +87,8 @@ pub fn loader(elf: &[u8], machine: u16) -> anyhow::Result<Vec<u8>> {
     let elf = Elf::parse(elf, machine).context("the firmware's loader")?;
     let mut flat = flatten(&elf)?;
     ensure!(elf.entry() == 0, "the firmware's loader must be entered at its first byte");
-    ensure!(flat.bytes.len() >= header::SIZE, "the firmware's loader has no header");
+    let header = if machine == EM_AARCH64 { header::ARM64_SIZE } else { header::SIZE };
+    ensure!(flat.bytes.len() >= header, "the firmware's loader has no header");
     flat.bytes.resize(usize::try_from(flat.memory_size)?, 0);
     Ok(flat.bytes)
 }
@@ -97,6 +101,11 @@ pub fn place_loader(loader: &mut [u8], place: &LoaderPlace) {
     put(header::STACK_TOP, place.stack_top);
     put(header::MEMORY_SIZE, size);
     put(header::FILE_OFFSET, place.offset);
+    if let Some((flash, copy)) = place.flash {
+        put(header::FLASH_BASE, flash.base);
+        put(header::FLASH_SIZE, flash.size);
+        put(header::COPY, copy);
+    }
 }
 
 /// No firmware is larger; a file that claims more is damaged.

@@ -12,7 +12,7 @@ mod kernel;
 mod kernel_arm64;
 mod layout;
 mod manifest;
-mod output;
+pub mod output;
 mod pack;
 mod report;
 mod rtas;
@@ -144,7 +144,7 @@ pub fn image(loaded: &Loaded) -> Result<Vec<u8>, Fault> {
     let tree = tree::make(config, &guest);
 
     let memory = config.firmware.value;
-    let (machine, _) = config.platform.elf;
+    let machine = config.platform.elf;
     let body_size = firmware::body_memory(&inputs.body, machine)?;
     let layout = FirmwareLayout::new(memory.base, body_size, config.platform.boot_stack);
     let body = firmware::link_body(&inputs.body, memory.base, machine)?;
@@ -167,6 +167,7 @@ pub fn image(loaded: &Loaded) -> Result<Vec<u8>, Fault> {
         offset: loader_offset,
         manifest: IMAGE_OFFSET,
         stack_top: layout.stack.base + layout.stack.size,
+        flash: config.platform.arm.map(|arm| (arm.flash, config.platform.load_window.base)),
     };
     firmware::place_loader(&mut drafts[0].bytes, &place);
 
@@ -182,7 +183,7 @@ pub fn image(loaded: &Loaded) -> Result<Vec<u8>, Fault> {
         seed_offset: tree.seed_offset,
     }
     .manifest()?;
-    let image = assemble::assemble(manifest, &drafts, loader_offset, config.platform.elf);
+    let image = assemble::assemble(manifest, &drafts);
     check_size(config, image.len() as u64)?;
     Ok(image)
 }
@@ -284,16 +285,16 @@ fn part(kind: u32, space: u32, dest: u64, bytes: &[u8], memory_size: u64) -> Par
     }
 }
 
-/// The image must fit the window it is loaded into, and the partition it is flashed to.
+/// The image must fit where the machine has it, and the partition it is flashed to.
 fn check_size(config: &Config, size: u64) -> Result<(), Fault> {
     let payload = &config.guest.kernel;
     let help = "take a smaller kernel or initrd, or pack with `compression = \"zstd\"`";
-    let window = config.platform.load_window.size;
-    if size > window {
-        let title = "the image is larger than what skiboot loads";
+    let (store, name) = config.platform.store();
+    if size > store.size {
+        let title = format!("the image does not fit {name}");
         let label = format!("with this, it has {size} bytes");
         return Err(Diagnostic::new("image-size", title, payload.span.clone(), label)
-            .note(format!("skiboot loads at most {}", units::size(window)))
+            .note(format!("{name} has {}", units::size(store.size)))
             .help(help)
             .into());
     }

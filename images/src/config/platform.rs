@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What platforms fix, whatever a config says.
 use anchorite_spec::Range;
-use anchorite_spec::manifest::{ARCH_ARM64, ARCH_POWER9, BOOT_ARM64_IMAGE, BOOT_OPAL_PAYLOAD};
+use anchorite_spec::manifest::{
+    ARCH_ARM64, ARCH_POWER9, BOOT_ARM64_IMAGE, BOOT_ELF, BOOT_FLAT, BOOT_OPAL_PAYLOAD,
+};
 
 /// Facts of a platform and of its earlier firmware.
 #[derive(Clone, Copy, Debug)]
@@ -12,11 +14,11 @@ pub struct Platform {
     pub boot: u32,
     /// Where the firmware's ELFs are, under `target/firmware/`.
     pub family: &'static str,
-    /// ELF's number of the machine, and what images have in `e_flags`.
-    pub elf: (u16, u32),
+    /// ELF's number of the machine.
+    pub elf: u16,
     /// The exception vectors, or the page of the anchor.
     pub vectors: Range,
-    /// Where the earlier firmware puts the image.
+    /// Where the earlier firmware puts the image, or, in flash, the loader its copy.
     pub load_window: Range,
     /// Memory that the earlier firmware keeps.
     pub earlier: Range,
@@ -51,7 +53,55 @@ pub struct Arm {
     pub uart: u64,
     /// The machine's tree, if no register leads to it.
     pub machine_tree: u64,
+    /// The flash that the machine starts from, if told to.
+    pub flash: Range,
 }
+
+impl Platform {
+    /// The platform of an architecture, as it starts images one way: as a config names them.
+    #[must_use]
+    pub fn of(arch: Option<&str>, boot: Option<&str>) -> Self {
+        match (arch, boot) {
+            (Some("arm64"), Some("flat")) => Self::arm64(BOOT_FLAT),
+            (Some("arm64"), Some("elf")) => Self::arm64(BOOT_ELF),
+            (Some("arm64"), _) => Self::arm64(BOOT_ARM64_IMAGE),
+            _ => POWERNV,
+        }
+    }
+
+    /// The platform that a manifest names by its `ARCH_*` and `BOOT_*` numbers.
+    #[must_use]
+    pub fn numbered(arch: u32, boot: u32) -> Self {
+        match (arch, boot) {
+            (ARCH_ARM64, BOOT_FLAT | BOOT_ELF) => Self::arm64(boot),
+            (ARCH_ARM64, _) => QEMU_VIRT,
+            _ => POWERNV,
+        }
+    }
+
+    fn arm64(boot: u32) -> Self {
+        let mut platform = Self { boot, ..QEMU_VIRT };
+        if boot == BOOT_FLAT {
+            platform.load_window.size = FLAT_WINDOW;
+            platform.names[1] = "the RAM in which the loader runs";
+        }
+        platform
+    }
+
+    /// Where the image is kept and how messages name that.
+    #[must_use]
+    pub fn store(&self) -> (Range, &'static str) {
+        match self.arm {
+            Some(arm) if self.boot == BOOT_FLAT => (arm.flash, FLASH),
+            _ => (self.load_window, self.names[1]),
+        }
+    }
+}
+
+/// How messages name an Arm machine's flash.
+pub const FLASH: &str = "the flash that the machine starts from";
+/// RAM for the loader of an image in flash.
+const FLAT_WINDOW: u64 = 2 << 20;
 
 /// Where chip 0 has the pages of its interrupt sources.
 const ESB_WINDOW: Range = Range::new(0x0006_0100_0000_0000, 0x80_0000_0000);
@@ -61,8 +111,7 @@ pub const POWERNV: Platform = Platform {
     arch: ARCH_POWER9,
     boot: BOOT_OPAL_PAYLOAD,
     family: "power9",
-    // ELFv2: without it a loader would take the entry point for a function descriptor.
-    elf: (21, 2),
+    elf: 21,
     vectors: Range::new(0, 0x2000),
     load_window: Range::new(0x2000_0000, 0x0800_0000),
     earlier: Range::new(0x3000_0000, 0x0300_0000),
@@ -86,7 +135,7 @@ pub const QEMU_VIRT: Platform = Platform {
     arch: ARCH_ARM64,
     boot: BOOT_ARM64_IMAGE,
     family: "arm64",
-    elf: (183, 0),
+    elf: 183,
     vectors: Range::new(anchorite_spec::anchor::ARM64_ADDRESS, 0x1000),
     load_window: Range::new(0x4020_0000, 0x07E0_0000),
     earlier: Range::new(0x4000_0000, 0x001F_0000),
@@ -107,11 +156,13 @@ pub const QEMU_VIRT: Platform = Platform {
         redistributor: Range::new(0x080A_0000, 0x2_0000),
         uart: 0x0900_0000,
         machine_tree: 0x4000_0000,
+        flash: Range::new(0, 0x0400_0000),
     }),
 };
 
 /// Registers of QEMU's `virt` that would let a guest reach round its walls.
-const VIRT_FORBIDDEN: [(&str, Range); 6] = [
+const VIRT_FORBIDDEN: [(&str, Range); 7] = [
+    ("the flash that holds firmware", Range::new(0, 0x0800_0000)),
     (
         "the interrupt distributor beside the firmware's own mapping",
         Range::new(0x0800_0000, 0x8_0000),

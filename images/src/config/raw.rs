@@ -48,8 +48,9 @@ pub struct RawBoard {
     /// `neoverse-n1` or `any`.
     #[schemars(with = "String")]
     pub cpu: Field<String>,
-    /// How the machine starts the image: `opal-payload`, as skiboot's payload, or `arm64-image`, at
-    /// EL2 as a kernel would be. (`bare` is half-built and refused.)
+    /// How the machine starts the image: `opal-payload`, as skiboot's payload; on arm64, always at
+    /// EL2, `arm64-image`, as a kernel's `Image`, `flat`, in place in flash, or `elf`, as an ELF.
+    /// (`bare` is half-built and refused.)
     #[schemars(with = "String")]
     pub boot: Field<String>,
 }

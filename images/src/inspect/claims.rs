@@ -11,11 +11,11 @@ use anchorite_spec::manifest::{
     PART_LOADER, PART_TABLES, PERM_DMA, PERM_R, PERM_W, PERM_X, SPACE_GUEST, SPACE_HOST,
     SPACE_IMAGE, VCPUS,
 };
-use anchorite_spec::{Epitaph, Ledger, Manifest, Range};
+use anchorite_spec::{Epitaph, Form, Ledger, Manifest, Range};
 
 use super::clean;
 use super::walked::{Kind, Leaf, Walked};
-use crate::config::platform::{POWERNV, Platform, QEMU_VIRT};
+use crate::config::platform::{FLASH, Platform};
 use crate::config::units;
 use crate::image::loader_header;
 
@@ -38,9 +38,9 @@ type Outcome = Result<(), String>;
 
 /// Judges an image by its manifest and its tables.
 #[must_use]
-pub fn judge(manifest: &Manifest, tables: &[u8], bytes: &[u8]) -> Vec<Wall> {
-    let platform = if manifest.arch == ARCH_ARM64 { QEMU_VIRT } else { POWERNV };
-    let image = Image { manifest, tables, bytes, platform };
+pub fn judge(manifest: &Manifest, form: Option<Form>, tables: &[u8], bytes: &[u8]) -> Vec<Wall> {
+    let platform = Platform::numbered(manifest.arch, manifest.boot);
+    let image = Image { manifest, form, tables, bytes, platform };
     let walked = Walked::new(tables, manifest);
     let mut walls = Vec::new();
     let mut add = |id, claim, outcome: Outcome| walls.push(Wall { id, claim, why: outcome.err() });
@@ -81,6 +81,7 @@ pub fn judge(manifest: &Manifest, tables: &[u8], bytes: &[u8]) -> Vec<Wall> {
 
 struct Image<'a> {
     manifest: &'a Manifest,
+    form: Option<Form>,
     tables: &'a [u8],
     bytes: &'a [u8],
     platform: Platform,
@@ -113,8 +114,9 @@ impl Image<'_> {
         let mut kept = vec![
             ("the firmware's memory", manifest.firmware),
             ("the exception vectors", manifest.vectors),
-            ("the window that the image is loaded into", manifest.load_window),
+            (self.platform.names[1], manifest.load_window),
         ];
+        kept.extend(self.platform.arm.map(|arm| (FLASH, arm.flash)));
         kept.extend(manifest.earlier().map(|range| ("the earlier firmware's memory", range)));
         kept
     }
@@ -146,9 +148,13 @@ impl Image<'_> {
         claim(manifest.earlier().any(|range| range.contains(platform.earlier)), || {
             format!("{} is not stated as kept", platform.names[2])
         })?;
-        let size = self.bytes.len() as u64;
-        claim(manifest.image_size == size && size <= manifest.load_window.size, || {
+        let (size, (store, name)) = (self.bytes.len() as u64, platform.store());
+        claim(manifest.image_size == size, || {
             format!("the image has {size} bytes, {} are stated", manifest.image_size)
+        })?;
+        claim(size <= store.size, || format!("the image has {size} bytes, too many for {name}"))?;
+        claim(platform.arm.is_none_or(|arm| arm.flash == manifest.arm64.flash), || {
+            "the flash is not the platform's".into()
         })?;
         for ram in manifest.ram() {
             claim(ram.end().is_some(), || format!("RAM at {:#x} has no end", ram.base))?;
@@ -156,7 +162,7 @@ impl Image<'_> {
         Ok(())
     }
 
-    /// What no digest covers: the ELF header; and what the loader is told in its own header.
+    /// Where the machine begins: the headers, and what the loader is told in its own.
     fn entry(&self) -> Outcome {
         let (manifest, base) = (self.manifest, self.platform.load_window.base);
         let loader = manifest.part(PART_LOADER).ok_or("there is no loader")?;
@@ -164,7 +170,7 @@ impl Image<'_> {
         let stack_top = manifest.boot_stack.end().unwrap_or(0);
         let size = self.bytes.len() as u64;
         let in_loader = |at: usize| start.saturating_add(at);
-        let words = [
+        let mut words = vec![
             ("the entry point", 24, base.wrapping_add(loader.offset)),
             ("the place of the program header", 32, 64),
             ("the segment's type and permissions", 64, 7 << 32 | 1),
@@ -180,6 +186,14 @@ impl Image<'_> {
             ("the loader's size", in_loader(loader_header::MEMORY_SIZE), loader.memory_size),
             ("the loader's place", in_loader(loader_header::FILE_OFFSET), loader.offset),
         ];
+        if let Some(arm) = self.platform.arm {
+            let copy = in_loader(loader_header::COPY);
+            words.extend([
+                ("the flash", in_loader(loader_header::FLASH_BASE), arm.flash.base),
+                ("the flash's size", in_loader(loader_header::FLASH_SIZE), arm.flash.size),
+                ("where a loader in flash goes", copy, base),
+            ]);
+        }
         for (name, at, expected) in words {
             let found = self.word(at);
             claim(found == Some(expected), || match found {
@@ -192,7 +206,8 @@ impl Image<'_> {
         claim(in_file == in_memory && in_file == self.word(40) && in_file < Some(size), || {
             "the segment is not the file without its section table".into()
         })?;
-        claim(loader.size == loader.memory_size, || "the loader is not stored whole".into())
+        claim(loader.size == loader.memory_size, || "the loader is not stored whole".into())?;
+        claim(self.form.is_some(), || "the header is not that of any form of an image".into())
     }
 
     fn word(&self, at: usize) -> Option<u64> {

@@ -9,27 +9,27 @@ mod claims;
 mod report;
 mod walked;
 
+use std::borrow::Cow;
+
 use crate::cli::InspectArgs;
 use crate::exit::{self, Exit};
-use crate::image::{self, ImageError};
+use crate::image::{self, ImageError, ImageFile};
 use crate::say;
-use anchorite_spec::Manifest;
 use anchorite_spec::manifest::{PART_TABLES, Part};
-
-/// First bytes of the container that flash images may stand in, and its size.
-const CONTAINER_MAGIC: [u8; 4] = 0x1708_2011_u32.to_be_bytes();
-const CONTAINER_BYTES: usize = 4096;
+use anchorite_spec::{Form, Manifest};
 
 /// An image taken apart.
 pub struct Inspected<'a> {
-    /// Bytes before the ELF header.
+    /// Bytes before the image's header.
     pub container: usize,
-    /// The ELF.
-    pub bytes: &'a [u8],
+    /// The form that the header says.
+    pub form: Option<Form>,
+    /// The image as an ELF.
+    pub bytes: Cow<'a, [u8]>,
     /// Its manifest.
     pub manifest: Manifest,
     /// Whether the digest of headers and padding is right.
-    frame_intact: bool,
+    pub frame_intact: bool,
     /// Whether the manifest's digest is right.
     pub manifest_intact: bool,
     /// The parts in use, their numbers in the manifest, and whether their digests are right.
@@ -42,7 +42,7 @@ impl Inspected<'_> {
     /// Whether every digest is right.
     #[must_use]
     pub fn intact(&self) -> bool {
-        self.manifest_intact && self.parts.iter().all(|(_, _, intact)| *intact)
+        self.manifest_intact && self.frame_intact && self.parts.iter().all(|(_, _, intact)| *intact)
     }
 
     /// Whether every wall is proved.
@@ -87,12 +87,12 @@ pub fn inspect(args: &InspectArgs) -> anyhow::Result<u8> {
 /// # Errors
 /// It is no image, or a part does not lie in it.
 fn take_apart(file: &[u8]) -> Result<Inspected<'_>, ImageError> {
-    let container = if file.starts_with(&CONTAINER_MAGIC) { CONTAINER_BYTES } else { 0 };
-    let bytes = file.get(container..).unwrap_or_default();
-    let manifest = image::parse_manifest(bytes)?;
+    let image = ImageFile::read(file)?;
+    let bytes = image.elf();
+    let ImageFile { container, form, manifest, .. } = image;
     let mut parts = Vec::new();
     for (index, part) in manifest.parts.iter().enumerate().filter(|(_, part)| part.kind != 0) {
-        let intact = match image::verify_part(bytes, part) {
+        let intact = match image::verify_part(&bytes, part) {
             Ok(()) => true,
             Err(error) if error.is_digest() => false,
             Err(error) => return Err(error),
@@ -101,10 +101,12 @@ fn take_apart(file: &[u8]) -> Result<Inspected<'_>, ImageError> {
     }
     let tables = manifest
         .part(PART_TABLES)
-        .and_then(|part| image::part_bytes(bytes, part))
+        .and_then(|part| image::part_bytes(&bytes, part))
         .ok_or(ImageError::PartMissing("tables"))?;
     let manifest_intact = image::manifest_digest(&manifest) == manifest.digest;
-    let frame_intact = image::frame_digest(bytes, &manifest) == Some(manifest.frame_digest);
-    let walls = claims::judge(&manifest, tables, bytes);
-    Ok(Inspected { container, bytes, manifest, frame_intact, manifest_intact, parts, walls })
+    // A frame that does not lie in the file has no digest; the wall `platform` tells of it.
+    let frame = image::frame_digest(&bytes, &manifest);
+    let frame_intact = frame.is_none_or(|digest| digest == manifest.frame_digest);
+    let walls = claims::judge(&manifest, form, tables, &bytes);
+    Ok(Inspected { container, form, bytes, manifest, frame_intact, manifest_intact, parts, walls })
 }

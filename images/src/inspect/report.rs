@@ -8,7 +8,7 @@ use anchorite_spec::manifest::{
     PART_KERNEL, PART_LOADER, PART_TABLES, PERM_DMA, PERM_R, PERM_W, PERM_X, Part, SPACE_GUEST,
     SPACE_HOST, part_name,
 };
-use anchorite_spec::{Manifest, Range};
+use anchorite_spec::{Form, Manifest, Range};
 use serde_json::{Value, json};
 
 use super::claims::letters;
@@ -23,6 +23,7 @@ pub fn json(name: &str, image: &Inspected<'_>) -> Value {
     json!({
         "image": name,
         "container_bytes": image.container,
+        "form": image.form.map(Form::name),
         "size": image.bytes.len(),
         "build_id": hex(&manifest.build_id),
         "board": manifest.board.as_str(),
@@ -120,8 +121,13 @@ fn write_text(out: &mut String, name: &str, image: &Inspected<'_>) -> std::fmt::
     let manifest = &image.manifest;
     writeln!(out, "{name}: {} bytes for {}", image.bytes.len(), clean(manifest.board.as_str()))?;
     writeln!(out, "  build id       {}", hex(&manifest.build_id))?;
+    let form = image.form.map_or("of none: its header was changed", Form::name);
+    writeln!(out, "  form           {form}")?;
     let intact = if image.manifest_intact { "right" } else { "WRONG" };
     writeln!(out, "  manifest       {IMAGE_OFFSET:#x}, digest {intact}")?;
+    if !image.frame_intact {
+        writeln!(out, "  frame          headers or padding, digest WRONG")?;
+    }
     for line in lines(&manifest.sources) {
         writeln!(out, "  built from     {line}")?;
     }

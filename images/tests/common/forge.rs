@@ -109,6 +109,12 @@ impl Forge {
                     part.digest = Sha256::digest(content).into();
                 }
             }
+            let mut frame = Sha256::new();
+            for gap in manifest.frame() {
+                let end = gap.base.saturating_add(gap.size) as usize;
+                frame.update(bytes.get(gap.base as usize..end).unwrap_or_default());
+            }
+            manifest.frame_digest = frame.finalize().into();
             manifest.digest = [0; 32];
             manifest.digest = Sha256::digest(manifest.as_bytes()).into();
         });

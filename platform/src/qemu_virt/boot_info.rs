@@ -5,8 +5,8 @@ use anchorite_spec::manifest::VCPUS;
 /// The loader's findings. All addresses are host physical.
 #[repr(C)]
 pub struct BootInfo {
-    /// The image, where it was loaded.
-    pub image: u64,
+    /// The loader, where it ran.
+    pub loader: u64,
     /// The manifest's copy.
     pub manifest: u64,
     /// MPIDR_EL1 of each vCPU's CPU.

@@ -31,7 +31,8 @@ impl Rules<'_> {
         self.word("arch", &raw.arch, None, &[Word::Works("power9", ()), Word::Works("arm64", ())]);
         let cpu = if self.platform.arm.is_some() {
             self.word("platform", &raw.platform, None, &[Word::Works("qemu-virt", ())]);
-            self.word("boot", &raw.boot, None, &[Word::Works("arm64-image", ())]);
+            let boots = ["arm64-image", "flat", "elf"].map(|name| Word::Works(name, ()));
+            self.word("boot", &raw.boot, None, &boots);
             self.word("cpu", &raw.cpu, None, &ARM64_CPUS)
         } else {
             self.word("platform", &raw.platform, None, &[Word::Works("powernv", ())]);

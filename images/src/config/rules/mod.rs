@@ -14,8 +14,8 @@ use anchorite_spec::Range;
 
 use super::checked::{Compression, Config, Device, Flash, Format, Guest, Memory, Placed, Xive};
 use super::diagnostic::Diagnostic;
-use super::platform::{POWERNV, Platform, QEMU_VIRT};
-use super::raw::RawConfig;
+use super::platform::Platform;
+use super::raw::{Field, RawConfig};
 use super::source::Span;
 
 /// Smallest page and alignment of guest RAM and of the firmware's memory.
@@ -23,11 +23,9 @@ const PAGE: u64 = 0x1_0000;
 
 /// Judges a config. Without a result, at least one mistake was found.
 pub fn check(raw: &RawConfig, found: &mut Vec<Diagnostic>) -> Option<Config> {
-    let arch = raw.board.as_ref().and_then(|board| board.get_ref().arch.as_ref());
-    let platform = match arch.map(|arch| arch.get_ref().as_str()) {
-        Some("arm64") => QEMU_VIRT,
-        _ => POWERNV,
-    };
+    let board = raw.board.as_ref().map(|board| board.get_ref());
+    let (arch, boot) = board.map_or((None, None), |board| (word(&board.arch), word(&board.boot)));
+    let platform = Platform::of(arch, boot);
     let mut rules = Rules { found, platform };
     let board = rules.table(&raw.board, Rules::board);
     let ram = rules.ram(raw);
@@ -52,6 +50,10 @@ pub fn check(raw: &RawConfig, found: &mut Vec<Diagnostic>) -> Option<Config> {
         guest,
         platform,
     })
+}
+
+fn word(field: &Field<String>) -> Option<&str> {
+    field.as_ref().map(|text| text.get_ref().as_str())
 }
 
 /// The guest as far as it could be judged.

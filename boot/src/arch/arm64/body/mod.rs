@@ -21,9 +21,9 @@ use anchorite_hv::mem::GuestMemory;
 use anchorite_platform::qemu_virt::el2::{self, Guest};
 use anchorite_platform::qemu_virt::{BootInfo, Uart, Virt, cpu, guard};
 use anchorite_platform::write_register;
-use anchorite_spec::Manifest;
 use anchorite_spec::anchor::{ARM64_ADDRESS, Anchor};
 use anchorite_spec::manifest::{DEBUG_FAULT_ASSERT, DEBUG_FAULT_NONE, PART_LOADER, VCPUS};
+use anchorite_spec::{Manifest, Range};
 use anchorite_tables::stage1::{MAIR, SCTLR, Stage1, Use};
 use anchorite_tables::stage2::Stage2;
 use state::{CONTEXTS, CPUS, EL2_TABLES, FAULT_STACKS, SHARED, STACKS, STARTS, index_of, note_end};
@@ -48,7 +48,7 @@ extern "C" fn body_main(info: &'static BootInfo) -> ! {
     // SAFETY: this runs once, before any other CPU, and nothing refers to the statics yet.
     unsafe { install_contexts(manifest) };
     // SAFETY: as above; the tables map all that this page uses.
-    let ttbr = unsafe { translate(manifest) };
+    let ttbr = unsafe { translate(info, manifest) };
     publish(info.manifest, manifest);
     // SAFETY: the builder checked that guest RAM meets nothing of the firmware, and the loader that
     // the machine has it. No slice of it is ever made here: the firmware does not map it.
@@ -94,8 +94,8 @@ unsafe fn install_contexts(manifest: &Manifest) {
 }
 
 /// EL2's own translation over what stays: the firmware's memory, the anchor, the UART and the
-/// interrupt controller's frames that stores are made to; and, until the loader is wiped, where the image was loaded.
-unsafe fn translate(manifest: &Manifest) -> u64 {
+/// interrupt controller's frames that stores are made to; and, until it is wiped, the loader.
+unsafe fn translate(info: &BootInfo, manifest: &Manifest) -> u64 {
     unsafe extern "C" {
         safe static body_data_start: u8;
     }
@@ -106,7 +106,7 @@ unsafe fn translate(manifest: &Manifest) -> u64 {
     let data = &raw const body_data_start as u64;
     let arm64 = &manifest.arm64;
     let frames = gic::FRAMES * u64::from(manifest.vcpus);
-    let window = manifest.load_window;
+    let loader = loader(info, manifest);
     // Without a guard stores to the distributor do not come here.
     let distributor = if arm64.guarded == 0 { 0 } else { gic::FRAME };
     let mapped = [
@@ -116,7 +116,7 @@ unsafe fn translate(manifest: &Manifest) -> u64 {
         (arm64.uart, PAGE, Use::Device),
         (arm64.redistributor, frames, Use::Device),
         (arm64.distributor, distributor, Use::Device),
-        (window.base, window.size, Use::Data),
+        (loader.base, loader.size, Use::Data),
     ]
     .into_iter()
     .try_for_each(|(start, size, purpose)| tables.map(start, size, purpose));
@@ -160,19 +160,23 @@ unsafe fn seat_vcpus(manifest: &Manifest, shared: &'static Shared, ttbr: u64) {
     }
 }
 
-/// The loader has done its work; what is left of it must not be of use to anyone. Then the image is
-/// out of the firmware's own reach too.
+/// The pages that the loader ran in.
+fn loader(info: &BootInfo, manifest: &Manifest) -> Range {
+    let size = manifest.part(PART_LOADER).map_or(0, |part| part.memory_size);
+    Range::new(info.loader, size.next_multiple_of(PAGE))
+}
+
+/// The loader has done its work; what is left of it must not be of use to anyone. Then all of the
+/// image is out of the firmware's own reach.
 fn wipe_loader(info: &BootInfo, manifest: &Manifest) {
-    let window = manifest.load_window;
-    if let Some(part) = manifest.part(PART_LOADER) {
-        let start = (info.image + part.offset) as *mut u8;
-        // SAFETY: the loader runs no more, and the range is its part of the image.
-        unsafe { core::ptr::write_bytes(start, 0, part.memory_size as usize) };
-    }
-    // SAFETY: only this CPU runs, and nothing refers to the window any more.
+    let loader = loader(info, manifest);
+    // SAFETY: the loader runs no more, and parts of an image have their pages for themselves. Only
+    // this CPU runs, and nothing refers to the pages any more.
     unsafe {
+        core::ptr::write_bytes(loader.base as *mut u8, 0, loader.size as usize);
+        cpu::clean(loader.base, loader.size);
         let base = EL2_TABLES.get() as u64;
-        Stage1::resume(&mut (*EL2_TABLES.get()).0, base).unmap(window.base, window.size);
+        Stage1::resume(&mut (*EL2_TABLES.get()).0, base).unmap(loader.base, loader.size);
     }
     el2::forget_translations();
 }

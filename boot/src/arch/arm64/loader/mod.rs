@@ -9,17 +9,23 @@ use core::arch::global_asm;
 use anchorite_hv::arm64::features;
 use anchorite_platform::qemu_virt::{BootInfo, Uart, cpu, el2};
 use anchorite_platform::{read_register, write_register};
-use anchorite_spec::manifest::{ARCH_ARM64, BOOT_ARM64_IMAGE, IMAGE_OFFSET, Manifest, PART_BODY};
+use anchorite_spec::manifest::{
+    ARCH_ARM64, BOOT_ARM64_IMAGE, BOOT_ELF, BOOT_FLAT, IMAGE_OFFSET, Manifest, PART_BODY,
+};
 use anchorite_spec::{End, Range};
 use anchorite_tables::stage1::{Stage1, TABLE, Use};
+use fdt::Fdt;
 
 use crate::say::say;
 use crate::{end, guest, image, say, tree};
 
 global_asm!(include_str!("start.S"), options(raw));
 
-/// [`Manifest::arch`] and [`Manifest::boot`] of images that this loader starts.
-pub const KIND: (u32, u32) = (ARCH_ARM64, BOOT_ARM64_IMAGE);
+/// [`Manifest::arch`] of images that this loader starts.
+pub const ARCH: u32 = ARCH_ARM64;
+/// [`Manifest::boot`] of such images. What it says is how the board is meant to start; the loader
+/// runs from any place all the same.
+pub const BOOTS: &[u32] = &[BOOT_ARM64_IMAGE, BOOT_FLAT, BOOT_ELF];
 /// Memory that an epitaph may be written to before the manifest is trusted: above where images and
 /// the machine's tree are loaded.
 pub const EPITAPH_WINDOW: Range = Range::new(0x4820_0000, 0x8000_0000 - 0x4820_0000);
@@ -28,6 +34,8 @@ pub const EPITAPH_WINDOW: Range = Range::new(0x4820_0000, 0x8000_0000 - 0x4820_0
 const UART: u64 = 0x0900_0000;
 /// Tables of EL2's own translation while booting, behind the findings.
 const TABLES: usize = 12;
+/// What one entry maps that is no page.
+const BLOCK: u64 = 2 << 20;
 /// PSCI SYSTEM_OFF.
 const SYSTEM_OFF: u64 = 0x8400_0008;
 
@@ -37,13 +45,14 @@ unsafe extern "C" {
 
 /// Entered by `start.S`. Never returns.
 #[unsafe(no_mangle)]
-extern "C" fn loader_main(tree: u64, own: u64) -> ! {
+extern "C" fn loader_main(tree: u64, own: u64, stored: u64) -> ! {
     uart().enable();
     // SAFETY: the builder put the distance to the image's start into the loader's header.
-    let image = own - unsafe { *((own + 0x20) as *const u64) };
-    // SAFETY: the earlier firmware loaded the whole image there.
+    let image = stored - unsafe { *((own + 0x20) as *const u64) };
+    // SAFETY: the earlier firmware loaded the whole image there, or it lies in flash.
     let manifest = unsafe { &*((image + IMAGE_OFFSET) as *const Manifest) };
     image::verify_manifest(manifest);
+    image::verify_place(image, manifest);
     let level = cpu::exception_level();
     if level != 2 {
         tree::mismatch(format_args!(
@@ -52,16 +61,22 @@ extern "C" fn loader_main(tree: u64, own: u64) -> ! {
         ));
     }
     say!("board {}, image {}", manifest.board.as_str(), image::short_id(manifest));
+    if own != stored {
+        say!(
+            "started in flash: the loader at {stored:#x} cannot be wiped, its copy at {own:#x} will be"
+        );
+    }
     let ids = cpu::ids();
-    let tree = if tree == 0 { manifest.arm64.machine_tree } else { tree };
+    let at = if tree == 0 { manifest.arm64.machine_tree } else { tree };
     // SAFETY: the machine hands over a flattened tree, in a register or where the board has it.
-    let tree = unsafe { tree::read(tree as *const u8) };
+    let tree = unsafe { tree::read(at as *const u8) };
+    verify_tree(&tree, at, manifest);
     let facts = board::check(&tree, manifest, &ids);
     for (name, _) in features::list(&ids).into_iter().filter(|(_, present)| *present) {
         say!("feature {name} given");
     }
 
-    let tables = tables(own, manifest);
+    let tables = tables(own, image, manifest);
     // SAFETY: once; the tables map the loader, its stack and all that it touches.
     unsafe {
         write_register!("vbar_el2", &raw const loader_vectors as u64);
@@ -72,7 +87,7 @@ extern "C" fn loader_main(tree: u64, own: u64) -> ! {
     release(tables, manifest);
     guest::fill(image, manifest, facts.seed);
     let info = findings(manifest);
-    info.image = image;
+    info.loader = own;
     info.manifest = manifest.manifest_copy.base;
     info.mpidr = facts.mpidr;
     say::mappings(manifest);
@@ -82,6 +97,25 @@ extern "C" fn loader_main(tree: u64, own: u64) -> ! {
         cpu::publish(manifest.firmware.base, body);
         let enter: extern "C" fn(&BootInfo) -> ! = core::mem::transmute(manifest.body_entry);
         enter(info)
+    }
+}
+
+/// RAM, or flash.
+pub fn may_hold(image: Range, manifest: &Manifest) -> bool {
+    manifest.arm64.flash.contains(image) || manifest.ram().any(|ram| ram.contains(image))
+}
+
+/// The machine's tree is read until guest RAM is zeroed, and the loader works in the firmware's
+/// memory from its first instruction.
+fn verify_tree(tree: &Fdt, at: u64, manifest: &Manifest) {
+    let range = Range::new(at, tree.total_size() as u64);
+    let own = [manifest.firmware, manifest.vectors];
+    if let Some(own) = own.into_iter().find(|own| own.overlaps(range)) {
+        tree::mismatch(format_args!(
+            "the machine's device tree at {at:#x} meets the firmware's memory {:#x}+{:#x}; move \
+             firmware.memory in the board config",
+            own.base, own.size
+        ));
     }
 }
 
@@ -100,9 +134,9 @@ fn findings(manifest: &Manifest) -> &'static mut BootInfo {
     }
 }
 
-/// EL2's own translation: all RAM of the image as data but the loader's code, and the UART. The
-/// body's code is data too until it stands in its place.
-fn tables(own: u64, manifest: &Manifest) -> Stage1<'static> {
+/// EL2's own translation: all RAM of the image as data but the loader's code, an image in flash, and
+/// the UART. The body's code is data too until it stands in its place.
+fn tables(own: u64, image: u64, manifest: &Manifest) -> Stage1<'static> {
     unsafe extern "C" {
         safe static loader_data_start: u8;
     }
@@ -123,10 +157,10 @@ fn tables(own: u64, manifest: &Manifest) -> Stage1<'static> {
     };
     let loader = (own, &raw const loader_data_start as u64, Use::Code);
     let body = manifest.firmware.base;
-    let apart = [loader, (body, body + manifest.arm64.code_bytes, Use::Data)];
+    let mut apart = [loader, (body, body + manifest.arm64.code_bytes, Use::Data)];
+    apart.sort_unstable_by_key(|(start, ..)| *start);
     for ram in manifest.ram() {
         let mut from = ram.base;
-        // In ascending order: the firmware's memory lies above where images are loaded.
         for (start, end, purpose) in apart {
             if ram.contains(Range::new(start, 1)) {
                 map(from, start, Use::Data);
@@ -137,6 +171,11 @@ fn tables(own: u64, manifest: &Manifest) -> Stage1<'static> {
         map(from, ram.base + ram.size, Use::Data);
     }
     map(UART, UART + TABLE as u64, Use::Device);
+    let flash = manifest.arm64.flash;
+    if flash.contains(Range::new(image, 1)) {
+        let end = (image + manifest.image_size).next_multiple_of(BLOCK);
+        map(image, end.min(flash.base + flash.size), Use::Constant);
+    }
     tables
 }
 

@@ -17,8 +17,10 @@ use crate::{end, guest, image, say, tree};
 
 global_asm!(include_str!("start.S"), options(raw));
 
-/// [`Manifest::arch`] and [`Manifest::boot`] of images that this loader starts.
-pub const KIND: (u32, u32) = (ARCH_POWER9, BOOT_OPAL_PAYLOAD);
+/// [`Manifest::arch`] of images that this loader starts.
+pub const ARCH: u32 = ARCH_POWER9;
+/// [`Manifest::boot`] of such images.
+pub const BOOTS: &[u32] = &[BOOT_OPAL_PAYLOAD];
 /// Memory that an epitaph may be written to before the manifest is trusted: above the vectors,
 /// below the load window.
 pub const EPITAPH_WINDOW: Range = Range::new(0x2000, 0x2000_0000 - 0x2000);
@@ -34,6 +36,7 @@ extern "C" fn loader_main(tree: *const u8, opal_base: u64, opal_entry: u64, own:
     // SAFETY: skiboot loaded the whole image there.
     let manifest = unsafe { &*((image + IMAGE_OFFSET) as *const Manifest) };
     image::verify_manifest(manifest);
+    image::verify_place(image, manifest);
     image::verify_parts(image, manifest);
     say!("board {}, image {}", manifest.board.as_str(), image::short_id(manifest));
     // SAFETY: skiboot hands over a flattened tree.
@@ -59,6 +62,11 @@ extern "C" fn loader_main(tree: *const u8, opal_base: u64, opal_entry: u64, own:
         let enter: extern "C" fn(&BootInfo) -> ! = core::mem::transmute(manifest.body_entry);
         enter(info)
     }
+}
+
+/// skiboot loads to one place, whatever container the image stands in.
+pub fn may_hold(image: Range, manifest: &Manifest) -> bool {
+    manifest.load_window.contains(image)
 }
 
 /// The findings, at the bottom of the memory whose top is the loader's stack. The resident firmware

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `anchorite pack`: an image in the form that a machine or a bootloader wants.
+//!
+//! The forms differ in their first 64 bytes, which follow from the manifest: every form can be made
+//! of every other.
+use anchorite_spec::{Form, Manifest};
+use anyhow::{Context, Result};
+
+use crate::build::output;
+use crate::cli::{Format, PackArgs};
+use crate::config::platform::Platform;
+use crate::config::units;
+use crate::exit::{self, Exit};
+use crate::image::ImageFile;
+use crate::say;
+
+/// Runs the command.
+///
+/// # Errors
+/// The image is refused, cannot have this form, or the file cannot be written.
+pub fn pack(args: &PackArgs) -> Result<u8> {
+    let form = match args.format {
+        Format::Elf => Form::Elf,
+        Format::Raw => Form::Raw,
+        Format::Arm64Image => Form::Arm64Image,
+        Format::Fit | Format::Stb | Format::Pnor => {
+            return Err(Exit::refused(
+                "this format is not built in this version; write `--format elf`, `raw` or \
+                 `arm64-image`",
+            ));
+        }
+    };
+    let name = args.image.display();
+    let file = std::fs::read(&args.image)
+        .map_err(|error| Exit::refused(format!("cannot read {name}: {error}")))?;
+    let image = ImageFile::read(&file)?;
+    image.verify()?;
+    let packed = stored(&image, form)?;
+    output::write(&args.out, &packed)
+        .with_context(|| format!("cannot write {}", args.out.display()))?;
+    say::line(format!("{}: {} bytes, {}", args.out.display(), packed.len(), form.name()));
+    Ok(exit::OK)
+}
+
+/// An image in another form.
+///
+/// # Errors
+/// It cannot have this form, or does not fit where the form is kept.
+pub fn stored(image: &ImageFile<'_>, form: Form) -> Result<Vec<u8>> {
+    let manifest = &image.manifest;
+    let packed = image.stored_as(form).ok_or_else(|| {
+        let board = manifest.board.as_str();
+        Exit::refused(format!(
+            "images for {board} have no form `{}`: it is for arm64, write `--format elf`",
+            form.name()
+        ))
+    })?;
+    fits(manifest, form, packed.len() as u64)?;
+    Ok(packed)
+}
+
+/// Flash is as large as it is, and so is the RAM that a board has set apart for its image.
+fn fits(manifest: &Manifest, form: Form, size: u64) -> Result<()> {
+    let platform = Platform::numbered(manifest.arch, manifest.boot);
+    let (room, what) = match (form, platform.arm) {
+        (Form::Raw, Some(arm)) => (arm.flash, crate::config::platform::FLASH),
+        (Form::Arm64Image, _) => (manifest.load_window, platform.names[1]),
+        _ => return Ok(()),
+    };
+    if size > room.size {
+        return Err(Exit::refused(format!(
+            "the image has {size} bytes, too many for {what} ({}); {}",
+            units::size(room.size),
+            match form {
+                Form::Raw => "take a smaller kernel or initrd",
+                _ => "build it with `board.boot = \"arm64-image\"`, which keeps more RAM for it",
+            }
+        )));
+    }
+    Ok(())
+}
