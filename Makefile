@@ -11,9 +11,11 @@ anchorite := target/bin/anchorite
 config = board-configs/$(BOARD).toml
 
 # The recipes of the board's default guest. All of them: make guests.
-guest_arch := $(if $(findstring arm64,$(BOARD)),arm64,ppc64el)
-guests_of = debian-6.12-$(1) shell-$(1)
-default_guests = $(call guests_of,$(guest_arch))
+guests_of = $(shell sed -n 's/^\(kernel\|initrd\) = "\([^"/]*\)".*/\2/p' $(1))
+default_guests = $(call guests_of,$(config))
+
+# A report. That walls are not proved has been said by build, and ends nothing here.
+inspect = $(anchorite) inspect $(1) || [ $$? -eq 1 ]
 
 # A value as one shell word.
 quote = '$(subst ','\'',$(1))'
@@ -36,8 +38,8 @@ image: board setup tools firmware default-guests ## build the firmware image and
 	@$(anchorite) build --board $(call quote,$(config)) --out $(call quote,$(OUT)) \
 		$(call option,--guest,GUEST) $(call option,--initrd,INITRD) \
 		$(call option,--cmdline,CMDLINE) $(call option,--vcpus,VCPUS)
-	@$(anchorite) inspect $(call quote,$(OUT)) >$(call quote,$(OUT).report.txt)
-	@$(anchorite) inspect --json $(call quote,$(OUT)) >$(call quote,$(OUT).report.json)
+	@$(call inspect,$(call quote,$(OUT)) >$(call quote,$(OUT).report.txt))
+	@$(call inspect,--json $(call quote,$(OUT)) >$(call quote,$(OUT).report.json))
 	@echo 'image: $(OUT)'
 	@echo 'report: $(OUT).report.txt (and .json)'
 

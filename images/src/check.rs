@@ -26,11 +26,13 @@ pub fn check(args: &BoardArgs) -> anyhow::Result<u8> {
             "board": loaded.config.board,
             "diagnostics": [],
             "unchecked": preflight.unchecked,
+            "not_proved": preflight.not_proved,
         });
         say::line(report);
     } else {
         say::line(format!("{}: in order", args.board.display()));
         preflight.unchecked.iter().for_each(|what| say::line(format!("not checked: {what}")));
+        preflight.not_proved.iter().for_each(|wall| say::line(format!("NOT PROVED: {wall}")));
     }
     Ok(exit::OK)
 }

@@ -111,6 +111,10 @@ pub struct RunArgs {
     /// The QEMU program
     #[arg(long, value_name = "PATH")]
     pub qemu: Option<PathBuf>,
+    /// The disk's file, raw, for the first `virtio = "disk"` slot of the image, then the next
+    /// (repeatable). Default: a scratch disk of 64 MiB beside the image, made if it is not there
+    #[arg(long, value_name = "FILE")]
+    pub drive: Vec<PathBuf>,
     /// One more argument for QEMU (repeatable)
     #[arg(long = "qemu-arg", value_name = "ARG", allow_hyphen_values = true)]
     pub qemu_arg: Vec<String>,
@@ -174,6 +178,9 @@ pub enum GuestsCommand {
         /// The directory with the recipe's own files
         #[arg(long, value_name = "DIR")]
         recipe: PathBuf,
+        /// A kernel module that its init loads, packed or not (repeatable, in this order)
+        #[arg(long, value_name = "FILE")]
+        module: Vec<PathBuf>,
         /// Where to put the archive
         #[arg(long, value_name = "FILE")]
         out: PathBuf,

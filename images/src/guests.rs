@@ -11,8 +11,8 @@ use crate::{cli, initramfs};
 /// What the subcommand could not read or write.
 pub fn guests(command: &cli::GuestsCommand) -> Result<u8> {
     match command {
-        cli::GuestsCommand::Initramfs { busybox, recipe, out } => {
-            initramfs::write(busybox, recipe, out)?;
+        cli::GuestsCommand::Initramfs { busybox, recipe, module, out } => {
+            initramfs::write(busybox, recipe, module, out)?;
         }
     }
     Ok(0)

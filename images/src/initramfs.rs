@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -19,6 +19,8 @@ const REQUIRED: &[&str] = &[
     "halt",
     "head",
     "init",
+    "insmod",
+    "mke2fs",
     "mount",
     "poweroff",
     "reboot",
@@ -30,7 +32,8 @@ const REQUIRED: &[&str] = &[
 ];
 
 /// Directories that exist before anything is mounted.
-const DIRECTORIES: &[&str] = &["bin", "dev", "etc", "proc", "root", "sbin", "sys", "tmp"];
+const DIRECTORIES: &[&str] =
+    &["bin", "dev", "etc", "lib", "mnt", "proc", "root", "sbin", "sys", "tmp"];
 
 /// The recipe's own files: name there, name in the archive, permissions.
 const FILES: &[(&str, &str, u32)] = &[
@@ -58,12 +61,13 @@ impl Entry {
     }
 }
 
-/// Writes the archive from `busybox` and the recipe's own files.
+/// Writes the archive from `busybox`, the recipe's own files and the modules that init loads, in
+/// the order of `etc/modules`.
 ///
 /// # Errors
 ///
 /// An input that cannot be read, or a busybox without an applet that the guest needs.
-pub fn write(busybox: &Path, recipe: &Path, out: &Path) -> Result<()> {
+pub fn write(busybox: &Path, recipe: &Path, modules: &[PathBuf], out: &Path) -> Result<()> {
     let read =
         |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     let program = read(busybox)?;
@@ -85,6 +89,13 @@ pub fn write(busybox: &Path, recipe: &Path, out: &Path) -> Result<()> {
         let content = read(&recipe.join(source))?;
         entries.insert((*name).to_owned(), Entry::new(S_IFREG | mode, content));
     }
+    let mut order = String::new();
+    for module in modules {
+        let name = module.file_name().and_then(|name| name.to_str()).context("no module's name")?;
+        entries.insert(format!("lib/{name}"), Entry::new(S_IFREG | 0o644, read(module)?));
+        order.push_str(&format!("{name}\n"));
+    }
+    entries.insert("etc/modules".to_owned(), Entry::new(S_IFREG | 0o644, order));
     // The kernel opens /dev/console for init before init can mount anything.
     for (name, mode, device) in [("console", 0o600, (5, 1)), ("null", 0o666, (1, 3))] {
         let entry = Entry { mode: S_IFCHR | mode, device, content: Vec::new() };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `anchorite`: one board config and one guest kernel in, one firmware image out; and the image
 //! inspected, run in QEMU, and read while it runs.
+mod attach;
 mod build;
 mod check;
 mod cli;

@@ -23,7 +23,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 
-use crate::cli;
+use crate::{attach, cli};
 
 /// Where chip 0's memory ends: other chips' ranges stand above and are not set by `-m`.
 const CHIP_SPAN: u64 = 1 << 42;
@@ -86,6 +86,7 @@ pub fn machine(args: &cli::RunArgs, manifest: &Manifest, started: &Started<'_>) 
         add(&["-icount", "shift=0,sleep=off", "-seed", "1"]);
         add(&["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
     }
+    line.extend(attach::arguments(args, manifest));
     line.push(if started.form == Form::Raw { "-bios" } else { "-kernel" }.into());
     line.push(started.file.into());
     if let Some(socket) = &args.qmp {
@@ -95,14 +96,19 @@ pub fn machine(args: &cli::RunArgs, manifest: &Manifest, started: &Started<'_>) 
     line
 }
 
-/// A QMP server's address as QEMU's option syntax wants it, where a comma is doubled.
-fn unix_server(socket: &Path) -> OsString {
-    let mut option = b"unix:".to_vec();
-    for byte in socket.as_os_str().as_bytes() {
+/// A path inside an option of QEMU's, where a comma is doubled.
+pub fn option_with_path(before: &str, path: &Path, after: &str) -> OsString {
+    let mut option = before.as_bytes().to_vec();
+    for byte in path.as_os_str().as_bytes() {
         option.extend(std::iter::repeat_n(*byte, if *byte == b',' { 2 } else { 1 }));
     }
-    option.extend(b",server=on,wait=off");
+    option.extend(after.as_bytes());
     OsString::from_vec(option)
+}
+
+/// A QMP server's address.
+fn unix_server(socket: &Path) -> OsString {
+    option_with_path("unix:", socket, ",server=on,wait=off")
 }
 
 /// The line for people to paste: the console on the terminal, QEMU's own keys. An image that is

@@ -18,7 +18,6 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tempfile::NamedTempFile;
 
-use crate::cli;
 use crate::exit::{self, Exit};
 use crate::image::ImageFile;
 use crate::last_words;
@@ -27,6 +26,7 @@ use crate::qemu::{self, Qemu, Started};
 use crate::qmp::{Event, Qmp};
 use crate::stats::{Memory, read_ledger};
 use crate::terminal::{self, Keys, RawTerminal, Request};
+use crate::{attach, cli};
 
 /// The run took longer than the user allowed.
 const TIMED_OUT: u8 = 124;
@@ -46,6 +46,7 @@ pub fn run(args: &cli::RunArgs) -> Result<u8> {
     let image = open(args, &file)?;
     let manifest = image.manifest;
     let form = started_as(&image);
+    attach::check(args, &manifest)?;
     if args.print_command {
         println!("{}", qemu::line_for_people(args, &manifest, form, image.form == Some(form)));
         return Ok(exit::OK);
@@ -60,6 +61,7 @@ pub fn run(args: &cli::RunArgs) -> Result<u8> {
         }
         None => None,
     };
+    attach::make_disks(args, &manifest)?;
     let (sender, happenings) = mpsc::channel();
     forward_signals(sender.clone())?;
     let terminal = RawTerminal::enter().context("cannot set up the terminal")?;

@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What an arm64 guest can be: kernels in other forms.
+//! What an arm64 guest can have besides: a kernel in another form, memory in several ranges, and
+//! devices that move data by themselves. Two boots show all of it.
 use std::fs::File;
 use std::io::Write;
-use std::time::Duration;
 
-use anchorite_tests::arm64_board;
 use anchorite_tests::guest::Guest;
-use anchorite_tests::image::{image_of, kernel};
-use anyhow::{Context, Result};
+use anchorite_tests::image::{Image, image_of, kernel};
+use anchorite_tests::{anchorite, output, root};
+use anyhow::{Context, Result, ensure};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use serde_json::Value;
 
 pub const TESTS: &[(&str, fn() -> Result<()>)] =
-    &[("arm64_guests::a_packed_vmlinux_boots", a_packed_vmlinux_boots)];
+    &[("arm64_guests::a_disk_outlives_the_run", a_disk_outlives_the_run)];
 
-const OFF: &str = "console=ttyAMA0 rdinit=/bin/busybox -- poweroff -f";
+/// 128 + SIGBUS.
+const BUS_ERROR: i32 = 135;
 
 /// The ELF that an `Image` is made from, as far as headers go: linked where Linux is, with load
 /// addresses that equal the link addresses.
@@ -41,16 +43,77 @@ fn vmlinux(image: &[u8]) -> Result<Vec<u8>> {
     Ok(file)
 }
 
-fn a_packed_vmlinux_boots() -> Result<()> {
+/// The board with devices: an ELF for a kernel, packed, and RAM in two ranges with a hole between
+/// them, of which the guest has all that is behind the firmware's.
+fn image(directory: &std::path::Path) -> Result<Image> {
     let elf = vmlinux(&std::fs::read(kernel("debian-6.12-arm64"))?)?;
-    let directory = tempfile::tempdir()?;
-    let path = directory.path().join("vmlinux.gz");
+    let path = directory.join("vmlinux.gz");
     // Stored, not squeezed: what counts is that it is unpacked.
     let mut packed = GzEncoder::new(File::create(&path)?, Compression::none());
     packed.write_all(&elf)?;
     packed.finish()?;
-    let path = path.to_str().context("no UTF-8 path")?;
-    let image = image_of(&arm64_board(), "arm64-vmlinux", &["--guest", path, "--cmdline", OFF])?;
-    let run = Guest::start(&image.path, &["--cpu", "cortex-a72"])?;
-    run.end_within(Duration::from_secs(120))?.expect(0, "the guest powered off")
+    let mut arguments = vec!["--guest", path.to_str().context("no UTF-8 path")?];
+    for set in [
+        "ram.0.size=1280MiB",
+        "ram.1={base=\"2560MiB\",size=\"256MiB\"}",
+        "guest.memory.0.size=256MiB",
+        "guest.memory.1={name=\"more\",guest=\"2560MiB\",host=\"2560MiB\",size=\"256MiB\"}",
+    ] {
+        arguments.extend(["--set", set]);
+    }
+    let board = root().join("board-configs/qemu-arm64-virt-devices.toml");
+    image_of(&board, "arm64-devices", &arguments)
+}
+
+/// One wall is not proved, and says which devices are trusted.
+fn the_trust_is_stated(image: &Image) -> Result<()> {
+    let inspected = output(anchorite().args(["inspect", "--json"]).arg(&image.path))?;
+    ensure!(inspected.status.code() == Some(1), "inspect: {}", inspected.status);
+    let report: Value = serde_json::from_slice(&inspected.stdout)?;
+    let walls = report["walls"].as_array().context("no walls")?;
+    let open: Vec<_> = walls.iter().filter(|wall| wall["proved"] == false).collect();
+    let why = open.first().and_then(|wall| wall["why"].as_str()).unwrap_or_default();
+    ensure!(open.len() == 1 && open[0]["id"] == "masters", "{open:?}");
+    ensure!(why == "trusted to move data: disk, net, all else in 0xa003000..0xa004000", "{why}");
+    Ok(())
+}
+
+/// The guest has both ranges and uses both, and nothing between them or behind them.
+fn memory_has_a_hole(guest: &mut Guest) -> Result<()> {
+    let map = guest.shell("grep 'System RAM' /proc/iomem")?;
+    let ranges: Vec<_> = map.lines().map(str::trim).collect();
+    let expected = ["80000000-8fffffff : System RAM", "a0000000-afffffff : System RAM"];
+    ensure!(ranges == expected, "{map}");
+    guest.shell("mount -o remount,size=400m /tmp")?;
+    guest.shell("dd if=/dev/zero of=/tmp/big bs=1M count=320 && rm /tmp/big")?;
+    for address in ["0x90000000", "0x9fffff00", "0xb0000000"] {
+        let (told, status) = guest.run(&format!("devmem {address}"))?;
+        ensure!(status == BUS_ERROR, "devmem {address}: status {status}, {told}");
+    }
+    Ok(())
+}
+
+fn a_disk_outlives_the_run() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let image = image(directory.path())?;
+    the_trust_is_stated(&image)?;
+    let disk = directory.path().join("disk");
+    File::create(&disk)?.set_len(48 << 20)?;
+    let run = ["--cpu", "cortex-a72", "--drive", disk.to_str().context("no UTF-8 path")?];
+
+    let mut guest = Guest::boot(&image.path, &run)?;
+    memory_has_a_hole(&mut guest)?;
+    guest.shell("mke2fs /dev/vda && mount /dev/vda /mnt")?;
+    guest.shell("dd if=/dev/urandom of=/mnt/noise bs=1M count=16")?;
+    let written = guest.shell("sha256sum /mnt/noise")?;
+    guest.shell("umount /mnt")?;
+    guest.power_off()?;
+
+    let mut guest = Guest::boot(&image.path, &run)?;
+    guest.shell("mount -o ro /dev/vda /mnt")?;
+    ensure!(guest.shell("sha256sum /mnt/noise")? == written);
+    guest.shell("ip addr add 10.0.2.15/24 dev eth0 && ip link set eth0 up")?;
+    guest.shell("ping -c 3 -W 10 10.0.2.2")?;
+    guest.power_off()?;
+    Ok(())
 }

@@ -11,7 +11,7 @@ use crate::Range;
 /// First bytes of a [`Manifest`].
 pub const MAGIC: [u8; 8] = *b"ANCHORIT";
 /// Layout version; a reader refuses any other.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Where the manifest stands in the image file.
 pub const IMAGE_OFFSET: u64 = 0x1000;
 
@@ -151,10 +151,20 @@ pub const MAP_DEVICE: u32 = 2;
 /// [`Mapping::kind`]: device pages whose host address the machine picks at boot. The builder leaves
 /// the leaves invalid; the loader fills each once with an address inside `host`/`host_size`.
 pub const MAP_BOOT_LEAF: u32 = 3;
+/// [`Mapping::kind`]: the registers of one device that shares its page with others. A [`MAP_DEVICE`]
+/// entry maps the page; this one has no leaf of its own.
+pub const MAP_WITHIN: u32 = 4;
+
+/// [`Mapping::attached`]: nothing.
+pub const ATTACHED_NOTHING: u32 = 0;
+/// [`Mapping::attached`]: a disk.
+pub const ATTACHED_DISK: u32 = 1;
+/// [`Mapping::attached`]: a network.
+pub const ATTACHED_NETWORK: u32 = 2;
 
 /// One thing that the guest can reach.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Mapping {
     /// The region's name in the board config.
     pub name: Name,
@@ -170,6 +180,10 @@ pub struct Mapping {
     pub host: u64,
     /// Bytes in host space: `size`, or for [`MAP_BOOT_LEAF`] the whole range that is allowed.
     pub host_size: u64,
+    /// What an emulated machine has in this virtio slot: one of the `ATTACHED_*` numbers.
+    pub attached: u32,
+    /// Always 0.
+    pub reserved: u32,
 }
 
 /// What the loader needs to unpack a [`CODEC_ZSTD`] part in: one stretch of guest RAM behind all parts.

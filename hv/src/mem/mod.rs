@@ -135,7 +135,7 @@ impl GuestSlice {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::{Gpa, GuestMemory, Hpa, NotGuestRam};
-    use anchorite_spec::manifest::{MAP_RAM, Mapping, Name, PERM_R, PERM_W};
+    use anchorite_spec::manifest::{ATTACHED_NOTHING, MAP_RAM, Mapping, Name, PERM_R, PERM_W};
 
     pub(crate) fn memory_at(guest: u64, bytes: &'static mut [u8]) -> GuestMemory {
         let mapping = Mapping {
@@ -146,6 +146,8 @@ pub(crate) mod tests {
             size: bytes.len() as u64,
             host: bytes.as_mut_ptr() as u64,
             host_size: bytes.len() as u64,
+            attached: ATTACHED_NOTHING,
+            reserved: 0,
         };
         // SAFETY: the bytes are leaked for the test and touched only through the result.
         unsafe { GuestMemory::new([mapping].iter()) }

@@ -36,6 +36,7 @@ use crate::config::checked::{Compression, Config};
 use crate::config::diagnostic::{Diagnostic, Refusal};
 use crate::config::{self, Loaded, units};
 use crate::exit;
+use crate::inspect;
 use assemble::Draft;
 use fault::Fault;
 use inputs::{Input, Kind};
@@ -86,6 +87,8 @@ pub struct Preflight {
     pub mistakes: Vec<Diagnostic>,
     /// What could not be judged, and why.
     pub unchecked: Vec<String>,
+    /// What `inspect` would not prove of the image.
+    pub not_proved: Vec<String>,
 }
 
 /// Judges the guest's files, where they go, and, if the firmware is built, the image's size.
@@ -106,7 +109,9 @@ pub fn preflight(loaded: &Loaded) -> anyhow::Result<Preflight> {
         result.unchecked.push("the image's size: `make tools` builds the firmware".into());
         return Ok(result);
     }
-    result.keep(image(loaded))?;
+    if let Some(image) = result.keep(image(loaded))? {
+        result.not_proved = inspect::not_proved(&image)?;
+    }
     Ok(result)
 }
 

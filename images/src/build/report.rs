@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::config::units;
 use crate::image::{digest, hex, parse_manifest};
+use crate::inspect;
 use crate::say;
 
 /// Prints the report of an image.
@@ -18,11 +19,17 @@ use crate::say;
 pub fn print(path: &Path, image: &[u8], json: bool) -> anyhow::Result<()> {
     let manifest = parse_manifest(image)?;
     let name = path.display().to_string();
+    let not_proved = inspect::not_proved(image)?;
     if json {
-        say::line(as_json(&name, image, &manifest));
+        let mut report = as_json(&name, image, &manifest);
+        report["not_proved"] = not_proved.into();
+        say::line(report);
     } else {
         let mut text = String::new();
         write_text(&mut text, &name, image, &manifest)?;
+        for wall in not_proved {
+            writeln!(text, "  NOT PROVED  {wall}")?;
+        }
         say::line(text.trim_end());
     }
     Ok(())

@@ -2,14 +2,15 @@
 //! What the guest can reach: the list for the manifest, and the tables made from the same list.
 use anchorite_spec::Range;
 use anchorite_spec::manifest::{
-    MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, Mapping, Name, PERM_DMA, PERM_R, PERM_W, PERM_X,
+    ATTACHED_DISK, ATTACHED_NETWORK, ATTACHED_NOTHING, MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM,
+    MAP_WITHIN, Mapping, Name, PERM_DMA, PERM_R, PERM_W, PERM_X,
 };
 use anchorite_tables::radix::{MapError, Memory, RadixBuilder, Region};
 use anchorite_tables::stage2::{self, Stage2};
 
 use super::fault::Fault;
 use super::layout::firmware_too_small;
-use crate::config::checked::{Config, XIVE_PAGE};
+use crate::config::checked::{Config, Device, Virtio, XIVE_PAGE};
 use crate::config::diagnostic::Diagnostic;
 
 /// Stage 2 leaves of the guest bear this owner.
@@ -29,6 +30,8 @@ pub fn mappings(config: &Config) -> Vec<Mapping> {
         size: guest.size,
         host: host.base,
         host_size: host.size,
+        attached: ATTACHED_NOTHING,
+        reserved: 0,
     };
     let mut list = Vec::new();
     for memory in guest.memory.iter().map(|memory| &memory.value) {
@@ -62,20 +65,42 @@ pub fn mappings(config: &Config) -> Vec<Mapping> {
     with_devices(list, config)
 }
 
+/// Devices in pages of their own are mapped one by one; a page that small devices share is mapped
+/// once, whole, and the devices are named beside it.
 fn with_devices(mut list: Vec<Mapping>, config: &Config) -> Vec<Mapping> {
-    for device in config.guest.devices.iter().map(|device| &device.value) {
-        let perms = PERM_R | PERM_W | if device.dma_trusted { PERM_DMA } else { 0 };
-        list.push(Mapping {
-            name: Name::new(&device.name),
-            kind: MAP_DEVICE,
-            perms,
-            guest: device.guest.base,
-            size: device.guest.size,
-            host: device.host.base,
-            host_size: device.host.size,
-        });
+    let devices = || config.guest.devices.iter().map(|device| &device.value);
+    for device in devices() {
+        let kind = if device.is_small() { MAP_WITHIN } else { MAP_DEVICE };
+        list.push(registers(&device.name, kind, device, (device.guest, device.host)));
+    }
+    for device in devices().filter(|device| device.is_small()) {
+        let (guest, host) = device.pages();
+        let name = format!("page-{:x}", host.base);
+        let page = registers(&name, MAP_DEVICE, device, (guest, host));
+        match list.iter_mut().find(|known| known.kind == MAP_DEVICE && known.host == host.base) {
+            Some(known) => known.perms |= page.perms,
+            None => list.push(Mapping { attached: ATTACHED_NOTHING, ..page }),
+        }
     }
     list
+}
+
+fn registers(name: &str, kind: u32, device: &Device, (guest, host): (Range, Range)) -> Mapping {
+    Mapping {
+        name: Name::new(name),
+        kind,
+        perms: PERM_R | PERM_W | if device.dma_trusted { PERM_DMA } else { 0 },
+        guest: guest.base,
+        size: guest.size,
+        host: host.base,
+        host_size: host.size,
+        attached: match device.virtio {
+            Some(Virtio::Disk) => ATTACHED_DISK,
+            Some(Virtio::Network) => ATTACHED_NETWORK,
+            None => ATTACHED_NOTHING,
+        },
+        reserved: 0,
+    }
 }
 
 /// Tables at their place in the firmware's memory.
@@ -125,7 +150,7 @@ fn stage2(config: &Config, mappings: &[Mapping], base: u64) -> Result<Tables, Fa
     let room = (memory.value.base + memory.value.size).saturating_sub(base).min(64 << 20);
     let mut arena = vec![0; 64 << 20];
     let mut tables = stage2::Tables::new(context, &mut arena, base).map_err(anyhow::Error::new)?;
-    for mapping in mappings {
+    for mapping in mappings.iter().filter(|mapping| mapping.kind != MAP_WITHIN) {
         let kind =
             if mapping.kind == MAP_RAM { stage2::Memory::Normal } else { stage2::Memory::Device };
         let region = stage2::Region {
@@ -179,4 +204,43 @@ fn refuse(config: &Config, mapping: &Mapping, error: &dyn std::error::Error) -> 
     Diagnostic::new("tables", title, span, error.to_string())
         .help("align it to 64KiB, or move it away from other small regions")
         .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use anchorite_spec::manifest::{MAP_DEVICE, MAP_WITHIN, PERM_DMA, PERM_R, PERM_W};
+
+    use super::mappings;
+    use crate::config::judge;
+    use crate::config::overrides::Override;
+
+    const BOARD: &str = include_str!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../board-configs/qemu-arm64-virt-devices.toml"
+    ));
+
+    /// Name, kind, guest, host and permissions of what is in the virtio slots' range.
+    fn slots(sets: &[&str]) -> Vec<(String, u32, u64, u64, u32)> {
+        let sets = sets.iter().map(|set| Override::from_set(set).unwrap()).collect();
+        let config = judge("board.toml", BOARD.into(), sets).unwrap().config;
+        let all = mappings(&config).into_iter().filter(|mapping| mapping.host >> 16 == 0xa00);
+        all.map(|m| (m.name.as_str().into(), m.kind, m.guest, m.host, m.perms)).collect()
+    }
+
+    #[test]
+    fn a_shared_page_is_mapped_once() {
+        let perms = PERM_R | PERM_W | PERM_DMA;
+        let disk = ("disk".into(), MAP_WITHIN, 0xa00_3e00, 0xa00_3e00, perms);
+        let net = ("net".into(), MAP_WITHIN, 0xa00_3c00, 0xa00_3c00, perms);
+        let page = ("page-a003000".into(), MAP_DEVICE, 0xa00_3000, 0xa00_3000, perms);
+        assert_eq!(slots(&[]), [disk.clone(), net, page.clone()]);
+        let elsewhere = [
+            "guest.device.3.mmio.guest=0xb000000",
+            "guest.device.3.mmio.host=0xa000000",
+            "guest.device.3.irq=16",
+        ];
+        let net = ("net".into(), MAP_WITHIN, 0xb00_0000, 0xa00_0000, perms);
+        let other = ("page-a000000".into(), MAP_DEVICE, 0xb00_0000, 0xa00_0000, perms);
+        assert_eq!(slots(&elsewhere), [disk, net, page, other]);
+    }
 }

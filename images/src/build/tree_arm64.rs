@@ -11,10 +11,11 @@ use crate::config::platform::Arm;
 
 const GIC: u32 = 1;
 const CLOCK: u32 = 2;
-/// Interrupt specifiers: shared or private, level, active high.
+/// Interrupt specifiers: shared or private; how they are raised.
 const SHARED: u32 = 0;
 const PRIVATE: u32 = 1;
 const LEVEL: u32 = 4;
+const RISING_EDGE: u32 = 1;
 /// Private interrupts of the architecture's timer: secure, EL1 physical, virtual, EL2 physical.
 const TIMERS: [u32; 4] = [13, 14, 11, 10];
 
@@ -51,7 +52,10 @@ pub fn make(config: &Config, layout: &GuestLayout) -> GuestTree {
     root.add_child(clock());
     for device in config.guest.devices.iter().map(|device| &device.value) {
         if let Some((model, irq)) = device.model {
-            root.add_child(self::device(device, model, irq));
+            root.add_child(match model {
+                Model::VirtioMmio => virtio(device, irq),
+                _ => peripheral(device, model, irq),
+            });
         }
     }
     with_seed(tree.to_dtb())
@@ -127,10 +131,21 @@ fn clock() -> DeviceTreeNode {
     node
 }
 
-fn device(device: &Device, model: Model, irq: u32) -> DeviceTreeNode {
+fn virtio(device: &Device, irq: u32) -> DeviceTreeNode {
+    let at = device.guest.base;
+    let mut node = DeviceTreeNode::new_unchecked(format!("virtio_mmio@{at:x}"));
+    set(&mut node, "compatible", "virtio,mmio");
+    set(&mut node, "reg", cells(&[at, device.guest.size]));
+    set(&mut node, "interrupts", [SHARED, irq, RISING_EDGE]);
+    set(&mut node, "dma-coherent", [0u8; 0]);
+    node
+}
+
+/// One of Arm's own.
+fn peripheral(device: &Device, model: Model, irq: u32) -> DeviceTreeNode {
     let (name, compatible, clocks): (_, _, &[&str]) = match model {
-        Model::Pl011 => ("serial", "arm,pl011", &["uartclk", "apb_pclk"]),
         Model::Pl031 => ("rtc", "arm,pl031", &["apb_pclk"]),
+        _ => ("serial", "arm,pl011", &["uartclk", "apb_pclk"]),
     };
     let at = device.guest.base;
     let mut node = DeviceTreeNode::new_unchecked(format!("{name}@{at:x}"));

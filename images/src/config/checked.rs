@@ -143,6 +143,40 @@ pub struct Device {
     pub host_span: Span,
     /// It moves data by itself, and the config trusts it.
     pub dma_trusted: bool,
+    /// What `anchorite run` puts into its slot.
+    pub virtio: Option<Virtio>,
+}
+
+impl Device {
+    /// Whether its registers are less than whole pages, which others may share.
+    #[must_use]
+    pub fn is_small(&self) -> bool {
+        !(self.guest.base | self.host.base | self.guest.size).is_multiple_of(DEVICE_PAGE)
+    }
+
+    /// The pages that its registers stand in: guest, host.
+    #[must_use]
+    pub fn pages(&self) -> (Range, Range) {
+        (pages(self.guest), pages(self.host))
+    }
+}
+
+/// The smallest pages: what a guest reaches one register of, it reaches all of.
+pub const DEVICE_PAGE: u64 = 0x1000;
+
+fn pages(range: Range) -> Range {
+    let base = range.base / DEVICE_PAGE * DEVICE_PAGE;
+    let end = range.base.saturating_add(range.size);
+    Range::new(base, end.saturating_sub(base).next_multiple_of(DEVICE_PAGE))
+}
+
+/// What can stand in a virtio slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Virtio {
+    /// A disk.
+    Disk,
+    /// A network.
+    Network,
 }
 
 /// Devices that the builder can describe to a guest.
@@ -152,6 +186,8 @@ pub enum Model {
     Pl011,
     /// Arm's clock.
     Pl031,
+    /// A slot for a virtio device.
+    VirtioMmio,
 }
 
 /// Bytes of one page of interrupt controller registers.

@@ -55,6 +55,19 @@ pub struct Arm {
     pub machine_tree: u64,
     /// The flash that the machine starts from, if told to.
     pub flash: Range,
+    /// Slots for virtio devices, which move data by themselves and have no IOMMU before them.
+    pub virtio: Slots,
+}
+
+/// Registers of the same kind in a row.
+#[derive(Clone, Copy, Debug)]
+pub struct Slots {
+    /// All of them.
+    pub range: Range,
+    /// Bytes of one.
+    pub size: u64,
+    /// The first one's interrupt, among the shared ones; the others follow.
+    pub irq: u32,
 }
 
 impl Platform {
@@ -157,6 +170,7 @@ pub const QEMU_VIRT: Platform = Platform {
         uart: 0x0900_0000,
         machine_tree: 0x4000_0000,
         flash: Range::new(0, 0x0400_0000),
+        virtio: Slots { range: Range::new(0x0A00_0000, 0x4000), size: 0x200, irq: 16 },
     }),
 };
 

@@ -243,7 +243,8 @@ pub struct RawDevice {
     /// Its registers.
     #[schemars(with = "RawMmio")]
     pub mmio: Field<RawMmio>,
-    /// What it is, for the guest's tree: `pl011` or `pl031`. Only for arm64. Default: not described.
+    /// What it is, for the guest's tree: `pl011`, `pl031` or `virtio-mmio`. Only for arm64. Default:
+    /// not described.
     #[schemars(with = "Option<String>")]
     pub model: Field<String>,
     /// The number of its interrupt among the shared peripheral interrupts. Only for arm64, with
@@ -253,6 +254,9 @@ pub struct RawDevice {
     /// Whether it moves data by itself: `none`, or `trusted`, which no wall holds. Default: `none`.
     #[schemars(with = "Option<String>")]
     pub dma: Field<String>,
+    /// What `anchorite run` puts into a `virtio-mmio` slot: `disk` or `network`. Default: nothing.
+    #[schemars(with = "Option<String>")]
+    pub virtio: Field<String>,
 }
 
 /// A device's registers.

@@ -4,12 +4,14 @@
 //! The manifest says what the guest may reach; the tables say what it can reach. The claims hold
 //! the tables against the manifest, and the manifest against itself and against the platform: an
 //! image whose manifest allows too much is refused as well as one whose tables do.
+mod masters;
+
 use std::fmt;
 
 use anchorite_spec::manifest::{
-    ARCH_ARM64, IMAGE_OFFSET, MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, Mapping, PART_BODY, PART_KERNEL,
-    PART_LOADER, PART_TABLES, PERM_DMA, PERM_R, PERM_W, PERM_X, SPACE_GUEST, SPACE_HOST,
-    SPACE_IMAGE, VCPUS,
+    ARCH_ARM64, IMAGE_OFFSET, MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, MAP_WITHIN, Mapping, PART_BODY,
+    PART_KERNEL, PART_LOADER, PART_TABLES, PERM_DMA, PERM_R, PERM_W, PERM_X, SPACE_GUEST,
+    SPACE_HOST, SPACE_IMAGE, VCPUS,
 };
 use anchorite_spec::{Epitaph, Form, Ledger, Manifest, Range};
 
@@ -271,7 +273,7 @@ impl Image<'_> {
 
     fn mappings(&self) -> Outcome {
         let mut guests = Vec::new();
-        for mapping in self.manifest.mappings() {
+        for mapping in self.manifest.mappings().filter(|mapping| mapping.kind != MAP_WITHIN) {
             let name = name(mapping);
             let known = [MAP_RAM, MAP_DEVICE, MAP_BOOT_LEAF].contains(&mapping.kind);
             claim(known, || format!("`{name}` is of the unknown kind {}", mapping.kind))?;
@@ -294,7 +296,8 @@ impl Image<'_> {
         }
         disjoint(&guests)?;
         let hosts: Vec<_> = self.stated().map(|m| (name(m), host(m))).collect();
-        disjoint(&hosts)
+        disjoint(&hosts)?;
+        self.within()
     }
 
     fn guest_ram(&self) -> Outcome {
@@ -519,16 +522,6 @@ impl Image<'_> {
                 stated.unwrap_or(u64::MAX)
             )
         })
-    }
-
-    fn masters(&self) -> Outcome {
-        let trusted: Vec<String> = self
-            .manifest
-            .mappings()
-            .filter(|mapping| mapping.perms & PERM_DMA != 0)
-            .map(name)
-            .collect();
-        claim(trusted.is_empty(), || format!("trusted to move data: {}", trusted.join(", ")))
     }
 
     /// The one stated mapping that a leaf lies in.

@@ -58,6 +58,15 @@ fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
+/// What is not proved of an image.
+///
+/// # Errors
+/// It is no image.
+pub fn not_proved(file: &[u8]) -> Result<Vec<String>, ImageError> {
+    let walls = take_apart(file)?.walls.into_iter();
+    Ok(walls.filter_map(|wall| Some(format!("{}: {}", wall.claim, wall.why?))).collect())
+}
+
 /// Runs the command.
 ///
 /// # Errors

@@ -4,9 +4,9 @@ use std::fmt::Write;
 use std::mem::offset_of;
 
 use anchorite_spec::manifest::{
-    CODEC_NONE, CODEC_ZSTD, IMAGE_OFFSET, MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, Mapping, PART_INITRD,
-    PART_KERNEL, PART_LOADER, PART_TABLES, PERM_DMA, PERM_R, PERM_W, PERM_X, Part, SPACE_GUEST,
-    SPACE_HOST, part_name,
+    CODEC_NONE, CODEC_ZSTD, IMAGE_OFFSET, MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, MAP_WITHIN, Mapping,
+    PART_INITRD, PART_KERNEL, PART_LOADER, PART_TABLES, PERM_DMA, PERM_R, PERM_W, PERM_X, Part,
+    SPACE_GUEST, SPACE_HOST, part_name,
 };
 use anchorite_spec::{Form, Manifest, Range};
 use serde_json::{Value, json};
@@ -239,6 +239,7 @@ fn kind(mapping: &Mapping) -> &'static str {
         MAP_RAM => "ram",
         MAP_DEVICE => "device",
         MAP_BOOT_LEAF => "boot-leaf",
+        MAP_WITHIN => "within",
         _ => "?",
     }
 }

@@ -61,7 +61,7 @@ impl Rules<'_> {
             ("the interrupt redistributors", Range::new(arm.redistributor.base, last)),
         ] {
             let memory = guest.memory.iter().map(|m| (&m.value.name, m.value.guest, &m.span));
-            let devices = guest.devices.iter().map(|d| (&d.value.name, d.value.guest, &d.span));
+            let devices = guest.devices.iter().map(|d| (&d.value.name, d.value.pages().0, &d.span));
             for (other, _, span) in memory.chain(devices).filter(|(_, at, _)| at.overlaps(range)) {
                 let title = format!("`{other}` and {name} overlap in guest space");
                 self.report(

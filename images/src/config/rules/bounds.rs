@@ -77,9 +77,9 @@ impl Rules<'_> {
             ranges.push((region.value.name.clone(), region.value.guest, region.span.clone()));
         }
         for device in &guest.devices {
-            ranges.push((device.value.name.clone(), device.value.guest, device.span.clone()));
+            ranges.push((device.value.name.clone(), device.value.pages().0, device.span.clone()));
             let name = format!("device `{}`", device.value.name);
-            registers.push((name, device.value.host, device.value.host_span.clone()));
+            registers.push((name, device.value.pages().1, device.value.host_span.clone()));
         }
         if let Some(xive) = &guest.xive {
             let spans = &guest.xive_spans;

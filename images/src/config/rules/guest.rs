@@ -59,7 +59,7 @@ impl Rules<'_> {
             self.report(Diagnostic::new("missing-key", title, whole, "in `guest`").help(help));
         }
         self.names(&draft);
-        let mappings = draft.memory.len() + draft.devices.len() + 2;
+        let mappings = draft.mappings(self.platform.arm.is_some());
         if mappings > MAPPINGS {
             let title = format!("the guest has more than {MAPPINGS} regions");
             let span = raw.device.as_ref().map_or(0..0, Spanned::span);

@@ -6,9 +6,12 @@ mod arm64;
 mod bounds;
 mod guest;
 mod machine;
+mod masters;
 mod regions;
 mod spaces;
 mod values;
+
+use std::collections::HashSet;
 
 use anchorite_spec::Range;
 
@@ -36,6 +39,7 @@ pub fn check(raw: &RawConfig, found: &mut Vec<Diagnostic>) -> Option<Config> {
     rules.host_space(&ram, firmware.as_ref(), guest.as_ref(), &platform);
     rules.guest_space(guest.as_ref());
     rules.arm64(raw, board.as_ref(), guest.as_ref());
+    rules.masters(guest.as_ref());
     let (board, Cpu { pvr, pvr_mask, .. }) = board?;
     let FirmwareDraft { memory, debug_fault, flash } = firmware?;
     let guest = guest?.finish()?;
@@ -83,6 +87,14 @@ struct XiveSpans {
 }
 
 impl GuestDraft {
+    /// Entries that the manifest will have for what the guest reaches.
+    fn mappings(&self, arm: bool) -> usize {
+        let controller = if arm { 1 + 2 * self.vcpus.len() } else { 2 };
+        let small = self.devices.iter().filter(|device| device.value.is_small());
+        let pages: HashSet<_> = small.map(|device| device.value.pages().0.base).collect();
+        self.memory.len() + self.devices.len() + controller + pages.len()
+    }
+
     fn finish(self) -> Option<Guest> {
         Some(Guest {
             kernel: self.kernel?,

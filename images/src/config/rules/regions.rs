@@ -6,15 +6,16 @@ use toml::Spanned;
 
 use super::values::{Word, span_of};
 use super::{GuestDraft, PAGE, Rules};
-use crate::config::checked::{Device, Memory, Model, Placed};
+use crate::config::checked::{DEVICE_PAGE, Device, Memory, Model, Placed, Virtio};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{RawDevice, RawGuest, RawMemory};
 use crate::config::source::Span;
 
 /// Names of regions that every guest has.
 const RESERVED_NAMES: [&str; 2] = ["xive-tima", "xive-esb"];
-/// What names of regions that every arm64 guest has begin with.
-const RESERVED_PREFIX: &str = "gic-";
+/// What names of regions begin with that the builder names: the interrupt controller's frames, and
+/// pages that several devices share.
+const RESERVED_PREFIXES: [&str; 2] = ["gic-", "page-"];
 
 impl Rules<'_> {
     pub(super) fn memory(&mut self, raw: &RawGuest) -> Vec<Placed<Memory>> {
@@ -58,9 +59,10 @@ impl Rules<'_> {
         let mut known: Vec<(&String, &Span)> = Vec::new();
         for (name, span) in memory.chain(devices) {
             let reserved = RESERVED_NAMES.contains(&name.as_str())
-                || self.platform.arm.is_some() && name.starts_with(RESERVED_PREFIX);
+                || self.platform.arm.is_some()
+                    && RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
             if reserved {
-                let title = format!("the name `{name}` is the interrupt controller's");
+                let title = format!("the name `{name}` is one that the builder gives");
                 self.report(
                     Diagnostic::new("bad-name", title, span.clone(), "in this region")
                         .help("choose another name"),
@@ -90,7 +92,11 @@ impl Rules<'_> {
         /// Shared peripheral interrupts of a GICv3.
         const MOST: i64 = 987;
         self.platform.arm?;
-        let models = [Word::Works("pl011", Model::Pl011), Word::Works("pl031", Model::Pl031)];
+        let models = [
+            Word::Works("pl011", Model::Pl011),
+            Word::Works("pl031", Model::Pl031),
+            Word::Works("virtio-mmio", Model::VirtioMmio),
+        ];
         let model = self.word("model", &raw.model, None, &models);
         match (&raw.model, &raw.irq) {
             (Some(_), Some(irq)) if (0..=MOST).contains(irq.get_ref()) => {
@@ -110,6 +116,20 @@ impl Rules<'_> {
         }
     }
 
+    fn virtio(&mut self, raw: &RawDevice, model: Option<(Model, u32)>) -> Option<Virtio> {
+        let written = raw.virtio.as_ref()?;
+        if !matches!(model, Some((Model::VirtioMmio, _))) {
+            let title = "`virtio` is only for `model = \"virtio-mmio\"`";
+            self.report(
+                Diagnostic::new("masters", title, written.span(), "no such slot")
+                    .help("leave it out, or add the model"),
+            );
+            return None;
+        }
+        let kinds = [Word::Works("disk", Virtio::Disk), Word::Works("network", Virtio::Network)];
+        self.word("virtio", &raw.virtio, None, &kinds)
+    }
+
     pub(super) fn device(&mut self, entry: &Spanned<RawDevice>) -> Option<Placed<Device>> {
         let raw = entry.get_ref();
         let name = self.name(&raw.name);
@@ -119,10 +139,15 @@ impl Rules<'_> {
         let model = self.model(raw);
         let dma = [Word::Works("none", false), Word::Works("trusted", true)];
         let dma_trusted = self.word("dma", &raw.dma, Some(false), &dma);
+        let virtio = self.virtio(raw, model);
         let mmio = raw.mmio.as_ref()?.get_ref();
-        self.aligned("a device's registers", &mmio.guest, 0x1000);
-        self.aligned("the host side of a device's registers", &mmio.host, 0x1000);
-        self.aligned("the size of a device's registers", &mmio.size, 0x1000);
+        let align = match (self.platform.arm, model) {
+            (Some(arm), Some((Model::VirtioMmio, _))) => arm.virtio.size,
+            _ => DEVICE_PAGE,
+        };
+        self.aligned("a device's registers", &mmio.guest, align);
+        self.aligned("the host side of a device's registers", &mmio.host, align);
+        self.aligned("the size of a device's registers", &mmio.size, align);
         let guest = self.range(&mmio.guest, &mmio.size);
         let host = self.size(&mmio.host);
         let (guest, host) = (guest?, host?);
@@ -133,6 +158,7 @@ impl Rules<'_> {
             model,
             host_span: host.span,
             dma_trusted: dma_trusted?,
+            virtio,
         };
         Some(Placed { value, span: span_of(&mmio.guest, entry) })
     }

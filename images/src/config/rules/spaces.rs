@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Who owns what, in the machine's addresses and in the guest's.
+use std::collections::HashSet;
+
 use anchorite_spec::Range;
 
 use super::{FirmwareDraft, GuestDraft, PAGE, Rules};
 use crate::config::checked::{Device, Placed, XIVE_PAGE};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::platform::Platform;
+use crate::config::source::Span;
 use crate::config::space::{self, Owner, Space};
 use crate::config::units;
 
@@ -39,16 +42,21 @@ impl Rules<'_> {
 
     pub(super) fn host_registers(&mut self, guest: Option<&GuestDraft>) {
         let Some(guest) = guest else { return };
-        let mut owners = Vec::new();
-        for device in guest.devices.iter().map(|device| &device.value) {
-            let name = format!("device `{}`", device.name);
-            owners.push(Owner::written(name, device.host, device.host_span.clone()));
-        }
+        let host_span = |device: &Placed<Device>| device.value.host_span.clone();
+        let small = guest.devices.iter().filter(|device| device.value.is_small());
+        let slots: Vec<Owner> = small
+            .map(|device| {
+                let Device { name, host, .. } = &device.value;
+                Owner::written(format!("device `{name}`"), *host, host_span(device))
+            })
+            .collect();
+        let (rule, name) = ("overlap-host", "the machine's registers");
+        space::check(&Space { rule, name, limits: &[], owners: &slots }, self.found);
+        let mut owners = device_pages(guest, |device| device.pages().1, host_span);
         if let Some(xive) = &guest.xive {
             let page = Range::new(xive.value.tima_host, XIVE_PAGE);
             owners.push(Owner::written("the TIMA page", page, guest.xive_spans.tima_host.clone()));
         }
-        let (rule, name) = ("overlap-host", "the machine's registers");
         space::check(&Space { rule, name, limits: &[], owners: &owners }, self.found);
     }
 
@@ -96,15 +104,32 @@ impl Rules<'_> {
             let esb = xive.value.esb_range();
             owners.push(Owner::written("the sources' pages", esb, spans.esb.clone()));
         }
-        for device in &guest.devices {
-            let name = format!("device `{}`", device.value.name);
-            owners.push(Owner::written(name, device.value.guest, device.span.clone()));
-        }
+        owners.extend(device_pages(guest, |device| device.pages().0, |device| device.span.clone()));
         self.small_pages(guest);
         let limits = [self.platform.guest_space];
         let (rule, name) = ("overlap-guest", "guest space");
         space::check(&Space { rule, name, limits: &limits, owners: &owners }, self.found);
     }
+}
+
+/// The devices' pages in one of the spaces. Devices that share a page own it together, once.
+fn device_pages(
+    guest: &GuestDraft,
+    side: impl Fn(&Device) -> Range,
+    span: impl Fn(&Placed<Device>) -> Span,
+) -> Vec<Owner> {
+    let mut shared = HashSet::new();
+    let mut owners = Vec::new();
+    for device in &guest.devices {
+        let (name, small) = (&device.value.name, device.value.is_small());
+        let (at, host) = device.value.pages();
+        if small && !shared.insert((at.base, host.base)) {
+            continue;
+        }
+        let name = if small { format!("the page of `{name}`") } else { format!("device `{name}`") };
+        owners.push(Owner::written(name, side(&device.value), span(device)));
+    }
+    owners
 }
 
 /// The 2 MiB slots that a range touches: each holds pages of one size.
