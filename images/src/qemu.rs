@@ -36,6 +36,9 @@ fn arm64_cpu(manifest: &Manifest) -> &'static str {
         0xD03 => "cortex-a53",
         0xD08 => "cortex-a72",
         0xD0C => "neoverse-n1",
+        0xD40 => "neoverse-v1",
+        0xD47 => "cortex-a710",
+        0xD49 => "neoverse-n2",
         _ => "max",
     }
 }

@@ -326,3 +326,19 @@ fn guarded_interrupts_leave_no_frame_to_write_to() {
     forge.again().with_manifest(writable).refused("registers");
     forge.again().with_manifest(|manifest| manifest.arm64.guarded = 0).refused("registers");
 }
+
+#[test]
+fn forced_write_back_is_proved_in_its_own_words() {
+    let forced = Forge::new(Board::Arm64, "a-fwb", &["--set", "guest.stage2.fwb=true"]);
+    let (code, report) = forced.inspect(&[]);
+    assert_eq!((code, &report["forced_write_back"]), (0, &true.into()), "{report:#}");
+    let ram = forced.slot(RAM, 1);
+    let block = RAM_HOST | RAM_BLOCK & !(15 << 2) | 6 << 2;
+    assert_eq!(forced.entry(ram), block);
+    // Attributes of the one kind do not pass for the other.
+    forced.again().with_entry(ram, RAM_HOST | RAM_BLOCK).refused("nothing-wider");
+    forced.again().with_manifest(|m| m.arm64.forced_write_back = 0).refused("nothing-wider");
+    let forge = forge("a-fwb-not");
+    forge.again().with_entry(ram, block).refused("nothing-wider");
+    forge.again().with_manifest(|m| m.arm64.forced_write_back = 1).refused("nothing-wider");
+}

@@ -5,6 +5,7 @@ mod arm64;
 mod arm64_guests;
 mod boot;
 mod console;
+mod el2;
 mod end;
 mod faults;
 mod guarded;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         arm64_guests::TESTS,
         boot::TESTS,
         console::TESTS,
+        el2::TESTS,
         end::TESTS,
         faults::TESTS,
         guarded::TESTS,

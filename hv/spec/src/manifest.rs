@@ -221,6 +221,8 @@ pub struct Arm64 {
     pub guarded: u64,
     /// The machine's flash, in which an image may lie as well as in RAM.
     pub flash: Range,
+    /// 1 if the tables' attributes are those of forced write-back (FEAT_S2FWB).
+    pub forced_write_back: u64,
 }
 
 /// Room for parts.

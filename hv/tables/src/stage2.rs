@@ -4,7 +4,9 @@
 //!
 //! A table cannot be made without the [`Stage2`] that it belongs to. IPA size, start level, number
 //! of concatenated root tables and VTCR_EL2 all come from that one value, so they cannot disagree.
-//! Access flags are preset: hardware maintains none. Memory attributes are those without FEAT_S2FWB.
+//! Access flags are preset: hardware maintains none. Memory attributes mean one thing with forced
+//! write-back (FEAT_S2FWB) and another without: the context says which, for the leaves and for
+//! HCR_EL2.
 use core::fmt;
 
 use anchorite_spec::manifest::{PERM_R, PERM_W, PERM_X};
@@ -27,6 +29,12 @@ const ACCESSED: u64 = 1 << 10;
 const EXECUTE_NEVER: u64 = 2 << 53;
 /// MemAttr: normal memory, write-back inside and outside.
 const WRITE_BACK: u64 = 0xF << 2;
+/// The same where HCR_EL2.FWB is set: whatever the guest's own attributes say.
+const FORCED_WRITE_BACK: u64 = 6 << 2;
+/// MemAttr.
+const ATTRIBUTE: u64 = 0xF << 2;
+/// HCR_EL2.FWB.
+const HCR_FWB: u64 = 1 << 46;
 /// MemAttr: device memory, nGnRE.
 const DEVICE: u64 = 1 << 2;
 const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
@@ -39,6 +47,7 @@ pub struct Stage2 {
     pa_range: u32,
     start_level: u32,
     root_tables: u64,
+    forced_write_back: bool,
 }
 
 /// Why there is no stage 2 of some size on some processor.
@@ -123,7 +132,24 @@ impl Stage2 {
         let root_tables = if ipa_bits > span_bits { 1 << (ipa_bits - span_bits) } else { 1 };
         debug_assert!(root_tables <= MOST_ROOT_TABLES);
         let pa_range = if pa_range > 5 { 5 } else { pa_range };
-        Ok(Self { ipa_bits, pa_range, start_level, root_tables })
+        Ok(Self { ipa_bits, pa_range, start_level, root_tables, forced_write_back: false })
+    }
+
+    /// The same with guest memory that is cached whatever the guest's own attributes say, or with
+    /// memory that is cached where both agree. The former needs FEAT_S2FWB.
+    #[must_use]
+    pub const fn with_forced_write_back(self, forced: bool) -> Self {
+        Self { forced_write_back: forced, ..self }
+    }
+
+    /// What HCR_EL2 must have set for the leaves to mean what was meant.
+    #[must_use]
+    pub const fn hcr(self) -> u64 {
+        if self.forced_write_back { HCR_FWB } else { 0 }
+    }
+
+    const fn normal(self) -> u64 {
+        if self.forced_write_back { FORCED_WRITE_BACK } else { WRITE_BACK }
     }
 
     /// The smallest PARange on which `ipa_bits` work: what an image can be built for without
@@ -193,7 +219,8 @@ impl Stage2 {
 /// Ordinary memory or registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Memory {
-    /// Cached, as far as the guest's own attributes say so too.
+    /// Cached: as far as the guest's own attributes say so too, or in any case with forced
+    /// write-back.
     Normal,
     /// Device-nGnRE, never executable.
     Device,
@@ -295,7 +322,7 @@ impl<'a> Tables<'a> {
     /// useless.
     pub fn map(&mut self, region: &Region) -> Result<(), MapError> {
         self.check(region)?;
-        let bits = leaf_bits(region.perms, region.memory, region.owner)?;
+        let bits = self.leaf_bits(region.perms, region.memory, region.owner)?;
         let (mut guest, mut host, mut left) = (region.guest, region.host, region.size);
         while left > 0 {
             let fits = |level: &u32| {
@@ -337,11 +364,10 @@ impl<'a> Tables<'a> {
             if !at.is_multiple_of(span) || end - at < span {
                 return Err(MapError::Occupied { guest: at });
             }
-            let memory =
-                if raw & WRITE_BACK == WRITE_BACK { Memory::Normal } else { Memory::Device };
+            let memory = if raw & ATTRIBUTE == DEVICE { Memory::Device } else { Memory::Normal };
             let owner = (raw >> OWNER_SHIFT & 15) as u8;
             let kind = raw & (VALID | TABLE_OR_PAGE);
-            self.write(slot, raw & ADDRESS | kind | leaf_bits(perms, memory, owner)?);
+            self.write(slot, raw & ADDRESS | kind | self.leaf_bits(perms, memory, owner)?);
             at += span;
         }
         Ok(())
@@ -398,6 +424,10 @@ impl<'a> Tables<'a> {
         Ok(table + index * 8)
     }
 
+    fn leaf_bits(&self, perms: u32, memory: Memory, owner: u8) -> Result<u64, MapError> {
+        leaf_bits(self.context, perms, memory, owner)
+    }
+
     fn read(&self, slot: u64) -> u64 {
         let at = slot as usize;
         u64::from_le_bytes(self.arena[at..at + 8].try_into().unwrap_or_default())
@@ -409,7 +439,7 @@ impl<'a> Tables<'a> {
     }
 }
 
-fn leaf_bits(perms: u32, memory: Memory, owner: u8) -> Result<u64, MapError> {
+fn leaf_bits(context: Stage2, perms: u32, memory: Memory, owner: u8) -> Result<u64, MapError> {
     if perms & PERM_R == 0 || perms & !(PERM_R | PERM_W | PERM_X) != 0 {
         return Err(MapError::Permissions);
     }
@@ -421,7 +451,7 @@ fn leaf_bits(perms: u32, memory: Memory, owner: u8) -> Result<u64, MapError> {
     }
     let mut bits = READ | ACCESSED | u64::from(owner) << OWNER_SHIFT;
     bits |= match memory {
-        Memory::Normal => WRITE_BACK | INNER_SHAREABLE,
+        Memory::Normal => context.normal() | INNER_SHAREABLE,
         Memory::Device => DEVICE,
     };
     if perms & PERM_W != 0 {

@@ -195,3 +195,25 @@ proptest! {
         prop_assert_eq!(got, want);
     }
 }
+
+#[test]
+fn forced_write_back_is_another_attribute_and_a_bit() {
+    let plain = context(40);
+    let forced = plain.with_forced_write_back(true);
+    assert_eq!((plain.hcr(), forced.hcr()), (0, 1 << 46));
+    assert_eq!((plain.vtcr(), plain.root_bytes()), (forced.vtcr(), forced.root_bytes()));
+    let device = Region { memory: Memory::Device, perms: PERM_R | PERM_W, ..region(0, 0, 0x1000) };
+    for (context, normal) in [(plain, 15), (forced, 6)] {
+        let mut arena = vec![0; 1 << 20];
+        let mut tables = Tables::new(context, &mut arena, BASE).unwrap();
+        tables.map(&device).unwrap();
+        tables.map(&region(1 << 30, 1 << 30, 0x1000)).unwrap();
+        // What it is taken for survives another permission.
+        for guest in [0, 1 << 30] {
+            tables.protect(guest, 0x1000, PERM_R).unwrap();
+        }
+        let found = leaves(&arena, context.vtcr()).unwrap();
+        let attributes: Vec<_> = found.iter().map(|leaf| leaf.attribute).collect();
+        assert_eq!(attributes, [1, normal]);
+    }
+}

@@ -150,6 +150,7 @@ fn arm64(config: &Config, body: &Body) -> anyhow::Result<Arm64> {
         code_bytes: body.code,
         guarded: config.guest.guarded.into(),
         flash: arm.flash,
+        forced_write_back: config.guest.forced_write_back.into(),
     })
 }
 

@@ -146,7 +146,9 @@ pub fn make(config: &Config, mappings: &[Mapping], base: u64) -> Result<Tables, 
 /// The same for arm64.
 fn stage2(config: &Config, mappings: &[Mapping], base: u64) -> Result<Tables, Fault> {
     let memory = &config.firmware;
-    let context = Stage2::smallest(config.guest.ipa_bits).map_err(anyhow::Error::new)?;
+    let context = Stage2::smallest(config.guest.ipa_bits)
+        .map_err(anyhow::Error::new)?
+        .with_forced_write_back(config.guest.forced_write_back);
     let room = (memory.value.base + memory.value.size).saturating_sub(base).min(64 << 20);
     let mut arena = vec![0; 64 << 20];
     let mut tables = stage2::Tables::new(context, &mut arena, base).map_err(anyhow::Error::new)?;

@@ -69,6 +69,8 @@ pub struct Guest {
     pub guarded: bool,
     /// Bits of guest addresses (arm64).
     pub ipa_bits: u32,
+    /// Guest memory is cached whatever the guest's own attributes say (arm64).
+    pub forced_write_back: bool,
     /// The machine's CPU of each vCPU.
     pub vcpus: Vec<u32>,
     /// RAM.

@@ -45,7 +45,7 @@ pub struct RawBoard {
     #[schemars(with = "String")]
     pub platform: Field<String>,
     /// The processor that the machine must have: `power9`; for arm64 `cortex-a53`, `cortex-a72`,
-    /// `neoverse-n1` or `any`.
+    /// `cortex-a710`, `neoverse-n1`, `neoverse-n2`, `neoverse-v1` or `any`.
     #[schemars(with = "String")]
     pub cpu: Field<String>,
     /// How the machine starts the image: `opal-payload`, as skiboot's payload; on arm64, always at
@@ -204,6 +204,10 @@ pub struct RawStage2 {
     /// Default: `40`.
     #[schemars(with = "Option<i64>", range(min = 32, max = 48))]
     pub ipa_bits: Field<i64>,
+    /// Guest memory is cached whatever the guest's own attributes say (FEAT_S2FWB). Default: as
+    /// `board.cpu` can; `false` for `any`.
+    #[schemars(with = "Option<bool>")]
+    pub fwb: Field<bool>,
 }
 
 /// One CPU of the guest.

@@ -61,6 +61,7 @@ pub fn json(name: &str, image: &Inspected<'_>) -> Value {
         "vcpus": manifest.vcpus,
         "cores": manifest.cores,
         "interrupts": interrupts(manifest),
+        "forced_write_back": manifest.arm64.forced_write_back != 0,
         "guest_entry": manifest.guest_entry,
         "guest_tree": manifest.guest_tree,
         "ram": manifest.ram().map(range_json).collect::<Vec<_>>(),
@@ -189,6 +190,9 @@ fn memory(out: &mut String, manifest: &Manifest) -> std::fmt::Result {
     writeln!(out, "  epitaph        {:#x}", manifest.epitaph)?;
     writeln!(out, "  vCPUs          {}", manifest.vcpus)?;
     writeln!(out, "  interrupts     {}", interrupts(manifest))?;
+    if manifest.arm64.forced_write_back != 0 {
+        writeln!(out, "  memory         cached in any case (FEAT_S2FWB)")?;
+    }
     for ram in manifest.ram() {
         writeln!(out, "  RAM            {}", units::range(ram))?;
     }

@@ -64,15 +64,16 @@ impl From<radix::Leaf> for Leaf {
     }
 }
 
-impl From<stage2::Leaf> for Leaf {
-    fn from(leaf: stage2::Leaf) -> Self {
+impl Leaf {
+    /// A leaf of stage 2, under HCR_EL2.FWB or without.
+    fn of_stage2(leaf: stage2::Leaf, forced_write_back: bool) -> Self {
         /// Everything that a guest has is tagged as the guest's.
         const GUEST: u8 = 1;
         let stage2::Leaf { guest, host, size, read, write, execute, .. } = leaf;
-        let kind = match (leaf.attribute, leaf.shareability) {
-            (15, 3) => Kind::Ordinary,
-            (1, 0) => Kind::Registers,
-            (attribute, _) => Kind::Unknown(attribute),
+        let kind = match (leaf.attribute, leaf.shareability, forced_write_back) {
+            (15, 3, false) | (6, 3, true) => Kind::Ordinary,
+            (1, 0, _) => Kind::Registers,
+            (attribute, ..) => Kind::Unknown(attribute),
         };
         let other = leaf.other | u64::from(leaf.owner ^ GUEST) << 55;
         Self { guest, host, size, read, write, execute, kind, preset: leaf.accessed, other }
@@ -172,8 +173,11 @@ fn read(tables: &[u8], manifest: &Manifest, visit: Visitor<'_, Leaf>) -> Result<
             arm64.vtcr, arm64.start_level, arm64.root_tables, arm64.pa_range, arm64.ipa_bits
         ));
     }
-    stage2::walk(tables, base, root, arm64.vtcr, &mut |item| visit(item.map(Leaf::from)))
-        .map_err(|error| error.to_string())
+    let forced = arm64.forced_write_back != 0;
+    stage2::walk(tables, base, root, arm64.vtcr, &mut |item| {
+        visit(item.map(|leaf| Leaf::of_stage2(leaf, forced)))
+    })
+    .map_err(|error| error.to_string())
 }
 
 /// VTCR_EL2, the level at which a walk starts, the tables at the root, and the least PARange, of a

@@ -47,6 +47,8 @@ pub struct Guest {
     pub vtcr: u64,
     /// VTTBR_EL2.
     pub vttbr: u64,
+    /// What the tables need of HCR_EL2.
+    pub hcr: u64,
     /// This CPU's redistributor frames, if EL2 keeps a timer interrupt for itself.
     pub guard: Option<u64>,
 }
@@ -64,7 +66,8 @@ pub unsafe fn own(vectors: u64, guest: Guest, ids: &Ids) {
     // exceptions are masked until the guest runs.
     unsafe {
         write_register!("vbar_el2", vectors);
-        write_register!("hcr_el2", el2.hcr | if guest.guard.is_some() { HCR_FMO } else { 0 });
+        let guarded = if guest.guard.is_some() { HCR_FMO } else { 0 };
+        write_register!("hcr_el2", el2.hcr | guest.hcr | guarded);
         write_register!("vtcr_el2", guest.vtcr);
         write_register!("vttbr_el2", guest.vttbr);
         write_register!("cptr_el2", el2.cptr);

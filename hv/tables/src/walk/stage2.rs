@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Reads stage 2 tables of Armv8-A (Arm ARM, D8; 4 KiB granule, no FEAT_S2FWB) under a given
+//! Reads stage 2 tables of Armv8-A (Arm ARM, D8; 4 KiB granule) under a given
 //! VTCR_EL2.
 use super::{Item, Visitor, WalkError, Walker};
 
@@ -20,7 +20,7 @@ pub struct Leaf {
     pub execute: bool,
     /// The access flag.
     pub accessed: bool,
-    /// MemAttr: 15 is write-back, 0 to 3 are device memory.
+    /// MemAttr: 15 is write-back, or 6 if HCR_EL2.FWB is set; 0 to 3 are device memory.
     pub attribute: u8,
     /// SH.
     pub shareability: u8,

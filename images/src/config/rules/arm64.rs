@@ -31,6 +31,13 @@ impl Rules<'_> {
                     .help("40 bits do for 1TiB of guest addresses, on every processor"),
             );
         }
+        let cannot = board.is_some_and(|(_, cpu)| cpu.pa_range.is_some() && !cpu.fwb);
+        if let Some(fwb) = guest.fwb.as_ref().filter(|fwb| cannot && fwb.value) {
+            let title = "the processor cannot force write-back at stage 2 (FEAT_S2FWB)";
+            let help = "leave `fwb` out: the guest's own attributes then decide what is cached";
+            let mistake = Diagnostic::new("fwb", title, fwb.span.clone(), "it would have to");
+            self.report(mistake.help(help));
+        }
         let span = raw.guest.as_ref().map_or(0..0, |guest| guest.span());
         if let Some(guest) = &raw.guest {
             self.console(guest.get_ref());

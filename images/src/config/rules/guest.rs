@@ -45,6 +45,10 @@ impl Rules<'_> {
             needs_xive: self.platform.arm.is_none(),
             guarded: guarded.unwrap_or_default(),
             ipa_bits: self.ipa_bits(raw),
+            fwb: raw.stage2.as_ref().and_then(|stage2| {
+                let written = stage2.get_ref().fwb.as_ref()?;
+                Some(Placed { value: *written.get_ref(), span: written.span() })
+            }),
             xive_spans: XiveSpans::default(),
             vcpus: self.vcpus(raw),
             memory: self.memory(raw),

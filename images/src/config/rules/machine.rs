@@ -12,17 +12,21 @@ use crate::config::raw::{RawBoard, RawConfig, RawFirmware};
 use crate::config::source::Span;
 
 /// POWER9 in the processor version register, any revision.
-const POWER9: Cpu = Cpu { pvr: 0x004E_0000, pvr_mask: 0xFFFF_0000, pa_range: None };
-/// Arm's processors in MIDR_EL1, any variant and revision, and their bits of physical address.
-const ARM64_CPUS: [Word<Cpu>; 4] = [
-    Word::Works("cortex-a53", arm(0xD03, 2)),
-    Word::Works("cortex-a72", arm(0xD08, 4)),
-    Word::Works("neoverse-n1", arm(0xD0C, 5)),
-    Word::Works("any", Cpu { pvr: 0, pvr_mask: 0, pa_range: None }),
+const POWER9: Cpu = Cpu { pvr: 0x004E_0000, pvr_mask: 0xFFFF_0000, pa_range: None, fwb: false };
+/// Arm's processors in MIDR_EL1, any variant and revision, their bits of physical address, and
+/// whether they have FEAT_S2FWB.
+const ARM64_CPUS: [Word<Cpu>; 7] = [
+    Word::Works("cortex-a53", arm(0xD03, 2, false)),
+    Word::Works("cortex-a72", arm(0xD08, 4, false)),
+    Word::Works("cortex-a710", arm(0xD47, 2, true)),
+    Word::Works("neoverse-n1", arm(0xD0C, 5, false)),
+    Word::Works("neoverse-n2", arm(0xD49, 5, true)),
+    Word::Works("neoverse-v1", arm(0xD40, 5, true)),
+    Word::Works("any", Cpu { pvr: 0, pvr_mask: 0, pa_range: None, fwb: false }),
 ];
 
-const fn arm(part: u64, pa_range: u32) -> Cpu {
-    Cpu { pvr: 0x410F_0000 | part << 4, pvr_mask: 0xFF0F_FFF0, pa_range: Some(pa_range) }
+const fn arm(part: u64, pa_range: u32, fwb: bool) -> Cpu {
+    Cpu { pvr: 0x410F_0000 | part << 4, pvr_mask: 0xFF0F_FFF0, pa_range: Some(pa_range), fwb }
 }
 
 impl Rules<'_> {

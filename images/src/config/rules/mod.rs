@@ -40,9 +40,9 @@ pub fn check(raw: &RawConfig, found: &mut Vec<Diagnostic>) -> Option<Config> {
     rules.guest_space(guest.as_ref());
     rules.arm64(raw, board.as_ref(), guest.as_ref());
     rules.masters(guest.as_ref());
-    let (board, Cpu { pvr, pvr_mask, .. }) = board?;
+    let (board, Cpu { pvr, pvr_mask, fwb, .. }) = board?;
     let FirmwareDraft { memory, debug_fault, flash } = firmware?;
-    let guest = guest?.finish()?;
+    let guest = guest?.finish(fwb)?;
     Some(Config {
         board,
         pvr,
@@ -73,6 +73,7 @@ struct GuestDraft {
     needs_xive: bool,
     guarded: bool,
     ipa_bits: Placed<u32>,
+    fwb: Option<Placed<bool>>,
     xive_spans: XiveSpans,
     vcpus: Vec<u32>,
     memory: Vec<Placed<Memory>>,
@@ -95,7 +96,7 @@ impl GuestDraft {
         self.memory.len() + self.devices.len() + controller + pages.len()
     }
 
-    fn finish(self) -> Option<Guest> {
+    fn finish(self, cpu_has_fwb: bool) -> Option<Guest> {
         Some(Guest {
             kernel: self.kernel?,
             initrd: self.initrd,
@@ -111,6 +112,7 @@ impl GuestDraft {
             },
             guarded: self.guarded,
             ipa_bits: self.ipa_bits.value,
+            forced_write_back: self.fwb.map_or(cpu_has_fwb, |fwb| fwb.value),
             vcpus: self.vcpus,
             memory: self.memory,
             devices: self.devices,
@@ -126,12 +128,14 @@ struct FirmwareDraft {
     flash: Option<Placed<Flash>>,
 }
 
-/// A processor by its version register, and, if it is known, the value of its PARange.
+/// A processor by its version register, and, if it is known, the value of its PARange and whether
+/// it can force write-back at stage 2.
 #[derive(Clone, Copy, Default)]
 struct Cpu {
     pvr: u64,
     pvr_mask: u64,
     pa_range: Option<u32>,
+    fwb: bool,
 }
 
 struct Rules<'f> {

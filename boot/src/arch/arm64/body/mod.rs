@@ -210,11 +210,12 @@ unsafe fn enter(index: usize, entry: u64, argument: u64) -> ! {
         // The loader has found this size to be one that the CPU walks.
         let context = Stage2::new((*manifest).arm64.ipa_bits, ids.pa_range() as u32);
         let Ok(context) = context else { panic!("the CPUs differ in their addresses") };
+        let context = context.with_forced_write_back((*manifest).arm64.forced_write_back != 0);
         let vttbr = context.vttbr((*manifest).table_root, VMID);
         let arm64 = &(*manifest).arm64;
         let frames = arm64.redistributor + index as u64 * gic::FRAMES;
         let guard = (arm64.guarded != 0).then_some(frames);
-        let guest = Guest { vtcr: context.vtcr(), vttbr, guard };
+        let guest = Guest { vtcr: context.vtcr(), vttbr, hcr: context.hcr(), guard };
         el2::own(&raw const a64_vectors as u64, guest, &ids);
         let ctx = CONTEXTS.get().cast::<GuestContext>().add(index);
         (*ctx).gpr = [0; 31];

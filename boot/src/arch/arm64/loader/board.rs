@@ -128,6 +128,12 @@ fn check_processor(manifest: &Manifest, ids: &Ids) {
         Ok(context) => context,
         Err(error) => mismatch(format_args!("{error}")),
     };
+    if arm64.forced_write_back != 0 && ids.fwb() == 0 {
+        mismatch(format_args!(
+            "the processor cannot force write-back at stage 2 (FEAT_S2FWB), as the image's tables \
+             want it; build with guest.stage2.fwb = false"
+        ));
+    }
     let same = context.start_level() == arm64.start_level
         && context.root_tables() == u64::from(arm64.root_tables);
     if !same {
