@@ -8,9 +8,8 @@ use anchorite_spec::manifest::{PART_KERNEL, PART_LOADER};
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, image_of, kernel};
 use anchorite_tests::monitor::Monitor;
-use anchorite_tests::{anchorite, arm64_board, live, output};
+use anchorite_tests::{arm64_board, live, stats};
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 
 use crate::console;
 
@@ -119,13 +118,8 @@ fn four_cpus_with_every_feature() -> Result<()> {
         ensure!(status == BUS_ERROR, "devmem {access}: status {status}, {output}");
         ensure!(guest.shell("echo alive")? == "alive");
     }
-    // A CPU leaves and comes back, from whatever CPU that runs on.
-    for cpu in 1..4 {
-        let state = format!("/sys/devices/system/cpu/cpu{cpu}/online");
-        guest.shell(&format!("echo 0 >{state}"))?;
-        ensure!(guest.shell("nproc")? == "3");
-        guest.shell(&format!("echo 1 >{state}"))?;
-    }
+    // CPUs leave and come back, from whatever CPU that runs on.
+    guest.replug(1..4, 1)?;
     ensure!(guest.shell("nproc")? == "4");
     // Two tables side by side at the root, and all that hang on them: no leaf is filled in at boot.
     ensure!(image.manifest.arm64.root_tables == 2);
@@ -165,10 +159,7 @@ fn other_kernels_cpus_and_sizes() -> Result<()> {
 }
 
 fn total(guest: &Guest) -> Result<u64> {
-    let read = output(anchorite().args(["stats", "--json", "--qmp"]).arg(guest.qmp()))?;
-    ensure!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
-    let reading: Value = serde_json::from_slice(&read.stdout)?;
-    reading["total"].as_u64().context("no total")
+    stats::total(&stats::live(guest)?)
 }
 
 fn a_loaded_guest_makes_no_exits() -> Result<()> {

@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The ledger: what it counts, that it counts all, and the ways to read it.
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
 use anchorite_tests::guest::{Ended, Guest};
 use anchorite_tests::image::{default_image, power_off_image};
 use anchorite_tests::monitor::Monitor;
-use anchorite_tests::{anchorite, output};
+use anchorite_tests::stats;
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 
 pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
     ("ledger::a_busy_guest_makes_no_other_exits", a_busy_guest_makes_no_other_exits),
@@ -19,24 +16,6 @@ pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
     ("ledger::it_counts_what_qemu_counts", it_counts_what_qemu_counts),
     ("ledger::counted_runs_repeat", counted_runs_repeat),
 ];
-
-fn stats(arguments: &[&std::ffi::OsStr]) -> Result<Value> {
-    let read = output(anchorite().arg("stats").arg("--json").args(arguments))?;
-    ensure!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
-    Ok(serde_json::from_slice(&read.stdout)?)
-}
-
-fn live(guest: &Guest) -> Result<Value> {
-    stats(&["--qmp".as_ref(), guest.qmp().as_ref()])
-}
-
-fn count(reading: &Value, name: &str) -> u64 {
-    reading["exits"][name].as_u64().unwrap_or(0)
-}
-
-/// What a guest in steady state may ask for, and what OPAL does of its own.
-const ALLOWED: &[&str] =
-    &["h_cede", "h_put_term_char", "h_get_term_char", "opal-heartbeat", "opal-event"];
 
 fn a_busy_guest_makes_no_other_exits() -> Result<()> {
     let mut guest = Guest::boot(&default_image()?.path, &[])?;
@@ -51,18 +30,13 @@ fn a_busy_guest_makes_no_other_exits() -> Result<()> {
         Ok(line.split_whitespace().nth(1).context("no LOC: line")?.parse()?)
     };
     let timers_before = ticks(&mut guest)?;
-    let before = live(&guest)?;
+    let before = stats::live(&guest)?;
     sleep(Duration::from_secs(10));
-    let after = live(&guest)?;
+    let after = stats::live(&guest)?;
     let timers = ticks(&mut guest)? - timers_before;
     ensure!(timers > 500, "only {timers} timer interrupts: no load");
-    let names = after["exits"].as_object().context("no exits")?.keys();
-    for name in names.filter(|name| !ALLOWED.contains(&name.as_str())) {
-        let more = count(&after, name) - count(&before, name);
-        ensure!(more == 0, "{more} of {name} in 10 s\n{after:#}");
-    }
-    let all = after["total"].as_u64().context("no total")?;
-    ensure!(all > before["total"].as_u64().context("no total")?);
+    stats::only_allowed(&before, &after)?;
+    ensure!(stats::total(&after)? > stats::total(&before)?);
     // From a busy shell: ^C-like, so that power-off comes through.
     guest.power_off()?;
     Ok(())
@@ -81,10 +55,10 @@ fn all_ways_to_read_it_agree() -> Result<()> {
     monitor.execute("dump-guest-memory", &dump)?;
     // One client at a time.
     drop(monitor);
-    let by_qmp = live(&guest)?;
-    ensure!(by_qmp == live(&guest)?, "a stopped machine's ledger moves");
+    let by_qmp = stats::live(&guest)?;
+    ensure!(by_qmp == stats::live(&guest)?, "a stopped machine's ledger moves");
     for dump in [&raw, &core] {
-        let by_dump = stats(&["--dump".as_ref(), dump.as_ref()])?;
+        let by_dump = stats::read(&["--dump".as_ref(), dump.as_ref()])?;
         ensure!(by_dump == by_qmp, "{}: {by_dump:#}\n{by_qmp:#}", dump.display());
     }
     ensure!(by_qmp["end"]["state"] == "running", "{by_qmp:#}");
@@ -107,38 +81,8 @@ fn it_counts_what_qemu_counts() -> Result<()> {
     let mut guest = Guest::boot(&image.path, &arguments)?;
     guest.shell("sleep 2")?;
     guest.run("devmem 0x90000000")?;
-    guest.power_off().and_then(|ended| {
-        let counted = ended
-            .report
-            .lines()
-            .find_map(|line| line.strip_prefix("anchorite: ")?.split_once(" exit"))
-            .context("no total in the report")?;
-        let counted: u64 = counted.0.replace(',', "").parse()?;
-        let seen = entries(log.path())?;
-        ensure!(counted == seen, "the ledger has {counted}, QEMU's log {seen}");
-        Ok(())
-    })
+    guest.power_off().and_then(|ended| stats::agrees_with_qemu(&ended, log.path()))
 }
-
-/// How often QEMU's log shows an entry into hypervisor state, in lines such as
-/// `Raise exception at 000000000000a1b4 => HDECR (67) error=00`.
-fn entries(log: &Path) -> Result<u64> {
-    let mut count = 0;
-    for line in BufReader::new(File::open(log)?).split(b'\n') {
-        let line = line?;
-        let line = String::from_utf8_lossy(&line);
-        let Some((_, raised)) = line.split_once(" => ") else { continue };
-        let name = raised.split(' ').next().unwrap_or_default();
-        // A system call's error is its level: 1 calls the hypervisor.
-        let hypercall = name == "SYSCALL" && raised.ends_with("error=01");
-        count += u64::from(hypercall || HYPERVISOR.contains(&name));
-    }
-    Ok(count)
-}
-
-/// QEMU's names of the other interrupts that enter hypervisor state whoever is interrupted.
-const HYPERVISOR: &[&str] =
-    &["HDSI", "HISI", "HDECR", "HV_EMU", "HV_FU", "HVIRT", "SDOOR_HV", "HV_MAINT", "MCHECK"];
 
 /// Same image, same instructions: the console, where skiboot's stamps show each microsecond and the
 /// kernel's too, and the report with the ledger in it are the same to the last byte.

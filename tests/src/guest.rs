@@ -2,6 +2,7 @@
 //! A guest under `anchorite run`, typed at through a pipe.
 use std::ffi::OsString;
 use std::io::{Read, Write};
+use std::ops::Range;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
@@ -9,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::{anchorite, board};
 
@@ -201,6 +202,25 @@ impl Guest {
             bail!("`{command}` ended with status {status}: {output}");
         }
         Ok(output)
+    }
+
+    /// Has each of these CPUs, the last of which is the guest's last, leave and come back, this many
+    /// times.
+    ///
+    /// # Errors
+    ///
+    /// One does not.
+    pub fn replug(&mut self, cpus: Range<u32>, times: usize) -> Result<()> {
+        for cpu in cpus.clone().cycle().take(cpus.len() * times) {
+            let state = format!("/sys/devices/system/cpu/cpu{cpu}/online");
+            for (online, count) in [(0, cpus.end - 1), (1, cpus.end)] {
+                self.shell(&format!("echo {online} >{state}"))?;
+                // Of all CPUs, not of those that this shell may still run on.
+                let seen = self.shell("grep -c '^processor' /proc/cpuinfo")?;
+                ensure!(seen == count.to_string(), "{seen} CPUs with CPU {cpu} = {online}");
+            }
+        }
+        Ok(())
     }
 
     /// Waits for the run to end.

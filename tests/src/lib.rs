@@ -8,6 +8,7 @@ pub mod guest;
 pub mod image;
 pub mod live;
 pub mod monitor;
+pub mod stats;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The ledger as `anchorite stats` tells it, and what QEMU's own log says to it.
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::guest::{Ended, Guest};
+use crate::{anchorite, output};
+
+/// One reading.
+///
+/// # Errors
+///
+/// There is no ledger.
+pub fn read(arguments: &[&OsStr]) -> Result<Value> {
+    let read = output(anchorite().arg("stats").arg("--json").args(arguments))?;
+    ensure!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    Ok(serde_json::from_slice(&read.stdout)?)
+}
+
+/// A running guest's.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn live(guest: &Guest) -> Result<Value> {
+    read(&["--qmp".as_ref(), guest.qmp().as_ref()])
+}
+
+/// The exits of a reason, in a reading or in one CPU's row of it.
+#[must_use]
+pub fn count(reading: &Value, name: &str) -> u64 {
+    reading["exits"][name].as_u64().unwrap_or(0)
+}
+
+/// All exits.
+///
+/// # Errors
+///
+/// The reading has no total.
+pub fn total(reading: &Value) -> Result<u64> {
+    reading["total"].as_u64().context("no total")
+}
+
+/// What a guest in steady state may ask for, and what OPAL does of its own.
+const ALLOWED: &[&str] =
+    &["h_cede", "h_put_term_char", "h_get_term_char", "opal-heartbeat", "opal-event"];
+
+/// Checks that between two readings a POWER9 guest made no other exits than it may.
+///
+/// # Errors
+///
+/// It did.
+pub fn only_allowed(before: &Value, after: &Value) -> Result<()> {
+    let names = after["exits"].as_object().context("no exits")?.keys();
+    for name in names.filter(|name| !ALLOWED.contains(&name.as_str())) {
+        let more = count(after, name) - count(before, name);
+        ensure!(more == 0, "{more} of {name}\n{after:#}");
+    }
+    Ok(())
+}
+
+/// Checks a POWER9 run's report against QEMU's log of every exception that it delivered (`-d int`).
+///
+/// # Errors
+///
+/// They differ.
+pub fn agrees_with_qemu(ended: &Ended, log: &Path) -> Result<()> {
+    let counted = ended
+        .report
+        .lines()
+        .find_map(|line| line.strip_prefix("anchorite: ")?.split_once(" exit"))
+        .context("no total in the report")?;
+    let counted: u64 = counted.0.replace(',', "").parse()?;
+    let seen = entries(log)?;
+    ensure!(counted == seen, "the ledger has {counted}, QEMU's log {seen}\n{}", ended.report);
+    Ok(())
+}
+
+/// How often QEMU's log shows an entry into hypervisor state, in lines such as
+/// `Raise exception at 000000000000a1b4 => HDECR (67) error=00`.
+fn entries(log: &Path) -> Result<u64> {
+    let mut count = 0;
+    for line in BufReader::new(File::open(log)?).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        let Some((_, raised)) = line.split_once(" => ") else { continue };
+        let name = raised.split(' ').next().unwrap_or_default();
+        // A system call's error is its level: 1 calls the hypervisor.
+        let hypercall = name == "SYSCALL" && raised.ends_with("error=01");
+        count += u64::from(hypercall || HYPERVISOR.contains(&name));
+    }
+    Ok(count)
+}
+
+/// QEMU's names of the other interrupts that enter hypervisor state whoever is interrupted.
+const HYPERVISOR: &[&str] =
+    &["HDSI", "HISI", "HDECR", "HV_EMU", "HV_FU", "HVIRT", "SDOOR_HV", "HV_MAINT", "MCHECK"];
