@@ -252,7 +252,7 @@ fn what_does_not_fit_is_refused() {
         (["--set", "firmware.memory.size=128KiB"], "the firmware does not fit its memory"),
         (["--set", "guest.memory.0.size=1MiB"], "do not fit the guest's low memory"),
         (["--set", "guest.memory.0.size=128KiB"], "the kernel does not fit the guest's memory"),
-        (["--vcpus", "2"], "this version runs one vCPU"),
+        (["--vcpus", "5"], "this version runs up to 4"),
     ];
     for (args, message) in cases {
         let output = project.build(&args);

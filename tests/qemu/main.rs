@@ -12,6 +12,7 @@ mod guarded;
 mod image;
 mod ledger;
 mod probe;
+mod smp;
 
 use std::process::ExitCode;
 
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         image::TESTS,
         ledger::TESTS,
         probe::TESTS,
+        smp::TESTS,
     ]
     .concat();
     let trials = tests

@@ -39,7 +39,12 @@ impl<const N: usize> Stack<N> {
 
     /// The first stack pointer: room for one frame header below the end, which holds zero.
     pub fn top(&self) -> u64 {
-        self.0.get() as u64 + N as u64 - 64
+        self.first() as u64
+    }
+
+    /// The same, as a pointer.
+    pub const fn first(&self) -> *const u8 {
+        self.0.get().cast::<u8>().wrapping_add(N - 64)
     }
 }
 

@@ -284,7 +284,7 @@ pub struct Manifest {
     pub firmware: Range,
     /// POWER9: the exception vectors, real 0 upwards. arm64: the page of the anchor.
     pub vectors: Range,
-    /// Inside `firmware`: the loader's findings at the bottom, the thread's own event queue on the
+    /// Inside `firmware`: the loader's findings at the bottom, the threads' own event queues from the
     /// next 4 KiB boundary, the loader's stack from the top.
     pub boot_stack: Range,
     /// Inside `firmware`: where the loader copies this manifest.

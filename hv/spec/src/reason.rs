@@ -171,6 +171,18 @@ reasons! {
     GicSgi = "gic-sgi",
     /// A store to the interrupt distributor: filtered (guarded interrupts).
     GicdWrite = "gicd-write",
+    /// H_JOIN: wait until H_PROD.
+    HJoin = "h_join",
+    /// H_SIGNAL_SYS_RESET: a system reset for one vCPU or several.
+    HSignalSysReset = "h_signal_sys_reset",
+    /// RTAS start-cpu.
+    RtasStartCpu = "rtas_start_cpu",
+    /// RTAS stop-self.
+    RtasStopSelf = "rtas_stop_self",
+    /// RTAS query-cpu-stopped-state.
+    RtasQueryCpuStoppedState = "rtas_query_cpu_stopped_state",
+    /// The firmware's own interrupt, by which one vCPU takes another out of the guest.
+    Kick = "kick",
 }
 
 impl ExitReason {

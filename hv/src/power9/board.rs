@@ -20,6 +20,8 @@ pub struct StorageFault {
 pub enum HviSource {
     /// One of the earlier firmware's devices; it was told.
     Firmware,
+    /// Another vCPU's [`Power9::kick`].
+    Kick,
     /// None.
     Spurious,
 }
@@ -63,8 +65,16 @@ pub trait Power9: Machine {
     /// Forgets cached translations: of one process, or with `None` of the whole guest.
     fn invalidate(&mut self, pid: Option<u32>, page_walk_cache: bool);
     /// Waits in the core's idle state until an interrupt for the guest or the firmware is pending.
-    /// Returns at once when one is.
+    /// Returns at once when one is. A kick is taken note of.
     fn idle(&mut self);
+    /// Waits in the core's idle state until a kick, which is taken note of, deaf to the guest's
+    /// interrupts. May return without one.
+    fn park(&mut self);
+    /// Has another vCPU leave the guest or its wait, whatever interrupts it has enabled.
+    fn kick(&mut self, vcpu: usize);
+    /// Puts what only the guest's last life decided as it is at first: its decrementer far away, its
+    /// breakpoint off, its interrupt priority shut.
+    fn forget_guest(&mut self);
     /// Serves the earlier firmware's heartbeat and arms the hypervisor decrementer for the next;
     /// false when none was due.
     fn heartbeat(&mut self) -> bool;

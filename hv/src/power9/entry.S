@@ -26,6 +26,26 @@ p9_vectors_start:
     b       \to
 .endm
 
+/* Stores r0 to r13 as they were when the vector came. Clobbers r3, r4, r7. */
+.macro VOLATILE to
+    .irp    n, 0,1,2,3,4,5,6,7,8,9,10
+    std     \n, \to + 8 * \n(13)
+    .endr
+    ld      3, GC_SCRATCH(13)
+    ld      4, GC_SCRATCH + 8(13)
+    mfspr   7, 305
+    std     3, \to + 88(13)
+    std     4, \to + 96(13)
+    std     7, \to + 104(13)
+.endm
+
+/* Moves r14 to r31 between the machine and memory; \op is std or ld. */
+.macro CALLEE_SAVED op, at
+    .irp    n, 14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    \op     \n, \at + 8 * \n(13)
+    .endr
+.endm
+
     VECTOR 0x100, 0, p9_reset           /* system reset */
     VECTOR 0x200, 0                     /* machine check */
     VECTOR 0x300, 0                     /* 0x300 to 0x800: only ever the firmware's own */
@@ -72,17 +92,9 @@ p9_exit:
 p9_guest_exit:
     li      11, 0
     std     11, GC_IN_GUEST(13)
-    .irp    n, 0,1,2,3,4,5,6,7,8,9,10
-    std     \n, GC_GPR + 8 * \n(13)
-    .endr
-    ld      3, GC_SCRATCH(13)
-    ld      4, GC_SCRATCH + 8(13)
+    VOLATILE GC_GPR
     ld      5, GC_SCRATCH + 16(13)
     ld      6, GC_SCRATCH + 24(13)
-    mfspr   7, 305
-    std     3, GC_GPR + 88(13)
-    std     4, GC_GPR + 96(13)
-    std     7, GC_GPR + 104(13)
     std     5, GC_CR(13)
     std     6, GC_CFAR(13)
     mflr    3
@@ -168,36 +180,19 @@ p9_reset:
     mfspr   13, 305
     rfid
 
-/* Moves r14 to r31 between the machine and the context; \op is std or ld. */
-.macro CALLEE_SAVED op
-    .irp    n, 14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
-    \op     \n, GC_GPR + 8 * \n(13)
-    .endr
-.endm
-
 p9_full_frame:
-    CALLEE_SAVED std
+    CALLEE_SAVED std, GC_GPR
     ld      12, GC_SLOW_HANDLER(13)
     mtctr   12
     mr      3, 13
     bctrl
-    CALLEE_SAVED ld
+    CALLEE_SAVED ld, GC_GPR
     b       p9_resume
 
 /* The firmware's own fault: its registers to the fault frame, then the last words. */
 p9_own_fault:
-    .irp    n, 0,1,2,3,4,5,6,7,8,9,10
-    std     \n, GC_FAULT + 8 * \n(13)
-    .endr
-    ld      3, GC_SCRATCH(13)
-    ld      4, GC_SCRATCH + 8(13)
-    mfspr   5, 305
-    std     3, GC_FAULT + 88(13)
-    std     4, GC_FAULT + 96(13)
-    std     5, GC_FAULT + 104(13)
-    .irp    n, 14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
-    std     \n, GC_FAULT + 8 * \n(13)
-    .endr
+    VOLATILE GC_FAULT
+    CALLEE_SAVED std, GC_FAULT
     mflr    6
     mfspr   7, 19                       /* DAR */
     mfspr   8, 18                       /* DSISR */
@@ -228,7 +223,7 @@ p9_own_fault:
     .type   p9_enter, @function
 p9_enter:
     mr      13, 3
-    CALLEE_SAVED ld
+    CALLEE_SAVED ld, GC_GPR
     b       p9_resume
     .size   p9_enter, . - p9_enter
 

@@ -1,21 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Every vector has an answer: the guest goes on, gets the architecture's own interrupt, or the
 //! run ends with a code. None spins.
+use core::sync::atomic::Ordering;
+
 use anchorite_spec::{End, ExitReason};
 
 use super::board::{HviSource, Power9};
 use super::context::{GuestContext, HSRR_FLAG};
-use super::partition::Partition;
 use super::regs::{msr, program, storage, vector};
+use super::vcpu::Vcpu;
 use super::{hcall, inject, report};
 use crate::core::Action;
 
 /// Serves one exit. Whatever the guest did to its machine state, it goes on outside hypervisor
 /// state and with machine checks enabled.
-pub fn serve<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> Action {
-    let action = answer(p, ctx);
+pub fn serve<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
+    let action = answer(v, ctx);
+    v.follow_mode();
     if ctx.pending_reset != 0 {
-        late_reset(p, ctx);
+        late_reset(v, ctx);
+    }
+    if v.seat().reset.load(Ordering::Relaxed) {
+        signalled_reset(v, ctx);
     }
     ctx.msr = ctx.msr & !msr::HV | msr::ME;
     action
@@ -23,62 +29,70 @@ pub fn serve<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> Action 
 
 /// Hands over a system reset that hit the firmware while the guest was stopped.
 #[cold]
-fn late_reset<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) {
+fn late_reset<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) {
     ctx.pending_reset = 0;
-    system_reset(p, ctx);
+    system_reset(v, ctx);
 }
 
-fn system_reset<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) {
-    p.count(ExitReason::SystemReset);
-    report::guest_fault(p, ctx, "system reset", None, "handed to the guest");
-    inject::system_reset(&mut p.machine, ctx);
+/// Hands over a system reset that another vCPU asked for. What brought this vCPU here was counted.
+#[cold]
+fn signalled_reset<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) {
+    v.seat().reset.store(false, Ordering::SeqCst);
+    inject::system_reset(&mut v.machine, ctx);
+}
+
+fn system_reset<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) {
+    v.count(ExitReason::SystemReset);
+    report::guest_fault(v, ctx, "system reset", None, "handed to the guest");
+    inject::system_reset(&mut v.machine, ctx);
 }
 
 /// System calls are the only frequent reason and are asked for first.
-fn answer<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> Action {
+fn answer<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     let number = ctx.vector & !HSRR_FLAG;
     if number == vector::SYSTEM_CALL {
-        return hcall::serve(p, ctx);
+        return hcall::serve(v, ctx);
     }
     if ctx.msr & msr::HV != 0 {
         // An interrupt that nothing masks hit the firmware between the guest and its own frame.
-        p.count(ExitReason::FirmwareFault);
+        v.count(ExitReason::FirmwareFault);
         return Action::End(End::FirmwareFault);
     }
     match number {
         vector::HDEC => {
-            let due = p.machine.heartbeat();
-            p.count(if due { ExitReason::OpalHeartbeat } else { ExitReason::Hdec });
+            let due = v.machine.heartbeat();
+            v.count(if due { ExitReason::OpalHeartbeat } else { ExitReason::Hdec });
         }
-        vector::HVI => match p.machine.virtualization_interrupt() {
-            HviSource::Firmware => p.count(ExitReason::OpalEvent),
-            HviSource::Spurious => p.count(ExitReason::HviSpurious),
+        vector::HVI => match v.machine.virtualization_interrupt() {
+            HviSource::Firmware => v.count(ExitReason::OpalEvent),
+            HviSource::Kick => v.count(ExitReason::Kick),
+            HviSource::Spurious => v.count(ExitReason::HviSpurious),
         },
-        vector::HDSI => data_storage(p, ctx),
-        vector::HISI => instruction_storage(p, ctx),
-        vector::HEA => illegal_instruction(p, ctx),
-        vector::HFAC_UNAVAILABLE => facility_unavailable(p, ctx),
+        vector::HDSI => data_storage(v, ctx),
+        vector::HISI => instruction_storage(v, ctx),
+        vector::HEA => illegal_instruction(v, ctx),
+        vector::HFAC_UNAVAILABLE => facility_unavailable(v, ctx),
         vector::HV_DOORBELL => {
-            p.count(ExitReason::HvDoorbell);
-            p.machine.clear_doorbell();
+            v.count(ExitReason::HvDoorbell);
+            v.machine.clear_doorbell();
         }
-        vector::HMI => return maintenance(p, ctx),
+        vector::HMI => return maintenance(v, ctx),
         vector::MACHINE_CHECK => {
-            p.count(ExitReason::MachineCheck);
-            report::guest_fault(p, ctx, "machine check", None, "handed to the guest");
+            v.count(ExitReason::MachineCheck);
+            report::guest_fault(v, ctx, "machine check", None, "handed to the guest");
             // The cause may be a cached translation, and the guest may not forget all of them.
-            p.machine.invalidate(None, true);
-            inject::forward_machine_check(&mut p.machine, ctx);
+            v.machine.invalidate(None, true);
+            inject::forward_machine_check(&mut v.machine, ctx);
         }
-        vector::SYSTEM_RESET => system_reset(p, ctx),
+        vector::SYSTEM_RESET => system_reset(v, ctx),
         vector::SOFT_PATCH => {
-            p.count(ExitReason::SoftPatch);
-            report::guest_fault(p, ctx, "soft-patch interrupt", None, "illegal instruction");
-            inject::program(&mut p.machine, ctx, program::ILLEGAL);
+            v.count(ExitReason::SoftPatch);
+            report::guest_fault(v, ctx, "soft-patch interrupt", None, "illegal instruction");
+            inject::program(&mut v.machine, ctx, program::ILLEGAL);
         }
         _ => {
             // Every other vector is the guest's own as long as LPCR is what the firmware set.
-            p.count(ExitReason::FirmwareFault);
+            v.count(ExitReason::FirmwareFault);
             return Action::End(End::FirmwareFault);
         }
     }
@@ -86,19 +100,19 @@ fn answer<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> Action {
 }
 
 /// HDSI: ASDR has the page of the guest real address, HDAR the effective address.
-fn data_storage<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) {
-    p.count(ExitReason::Hdsi);
-    let fault = p.machine.storage_fault();
+fn data_storage<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) {
+    v.count(ExitReason::Hdsi);
+    let fault = v.machine.storage_fault();
     if fault.hdsisr & storage::TABLE_WALK != 0 {
         // The guest's own tables point at nothing: its page fault, as it would be on bare metal.
-        report::guest_fault(p, ctx, "walk of its own tables", Some(fault.asdr), "page fault");
-        inject::data_storage(&mut p.machine, ctx, fault.hdar, fault.hdsisr & 0xffff_ffff);
+        report::guest_fault(v, ctx, "walk of its own tables", Some(fault.asdr), "page fault");
+        inject::data_storage(&mut v.machine, ctx, fault.hdar, fault.hdsisr & 0xffff_ffff);
         return;
     }
     let what = if fault.hdsisr & storage::STORE != 0 { "store" } else { "load" };
     let address = guest_real(fault.asdr, fault.hdar);
-    report::guest_fault(p, ctx, what, Some(address), "machine check injected");
-    inject::data_machine_check(&mut p.machine, ctx, fault.hdar);
+    report::guest_fault(v, ctx, what, Some(address), "machine check injected");
+    inject::data_machine_check(&mut v.machine, ctx, fault.hdar);
 }
 
 /// The guest real address: its page from ASDR, the rest from the effective address.
@@ -107,82 +121,82 @@ const fn guest_real(asdr: u64, effective: u64) -> u64 {
 }
 
 /// HISI: the cause is in HSRR1, ASDR as above, the effective address is the program counter.
-fn instruction_storage<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) {
-    p.count(ExitReason::Hisi);
-    let fault = p.machine.storage_fault();
+fn instruction_storage<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) {
+    v.count(ExitReason::Hisi);
+    let fault = v.machine.storage_fault();
     if ctx.msr & storage::TABLE_WALK != 0 {
-        report::guest_fault(p, ctx, "walk of its own tables", Some(fault.asdr), "page fault");
+        report::guest_fault(v, ctx, "walk of its own tables", Some(fault.asdr), "page fault");
         let cause = ctx.msr & storage::INSTRUCTION_CAUSES;
-        inject::instruction_storage(&mut p.machine, ctx, cause);
+        inject::instruction_storage(&mut v.machine, ctx, cause);
         return;
     }
     let address = guest_real(fault.asdr, ctx.nip);
-    report::guest_fault(p, ctx, "instruction fetch", Some(address), "machine check injected");
-    inject::fetch_machine_check(&mut p.machine, ctx);
+    report::guest_fault(v, ctx, "instruction fetch", Some(address), "machine check injected");
+    inject::fetch_machine_check(&mut v.machine, ctx);
 }
 
 /// HEA: an instruction that the core does not know.
-fn illegal_instruction<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) {
-    p.count(ExitReason::Hea);
+fn illegal_instruction<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) {
+    v.count(ExitReason::Hea);
     if ctx.msr & msr::PR == 0 {
-        let heir = p.machine.heir();
-        report::illegal_instruction(p, ctx, heir);
+        let heir = v.machine.heir();
+        report::illegal_instruction(v, ctx, heir);
     }
-    inject::program(&mut p.machine, ctx, program::ILLEGAL);
+    inject::program(&mut v.machine, ctx, program::ILLEGAL);
 }
 
 /// A facility that HFSCR withholds: to the guest it does not exist.
-fn facility_unavailable<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) {
-    p.count(ExitReason::HFacUnavailable);
-    let facility = p.machine.hfscr() >> 56;
-    report::facility(p, ctx, facility);
-    inject::program(&mut p.machine, ctx, program::ILLEGAL);
+fn facility_unavailable<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) {
+    v.count(ExitReason::HFacUnavailable);
+    let facility = v.machine.hfscr() >> 56;
+    report::facility(v, ctx, facility);
+    inject::program(&mut v.machine, ctx, program::ILLEGAL);
 }
 
-fn maintenance<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> Action {
-    p.count(ExitReason::Hmi);
-    if p.machine.maintenance_interrupt().is_ok() {
+fn maintenance<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
+    v.count(ExitReason::Hmi);
+    if v.machine.maintenance_interrupt().is_ok() {
         return Action::Resume;
     }
-    report::guest_fault(p, ctx, "maintenance interrupt", None, "not recovered");
-    p.last_words.push(b"a hypervisor maintenance interrupt was not recovered");
+    report::guest_fault(v, ctx, "maintenance interrupt", None, "not recovered");
+    v.last_words.push(b"a hypervisor maintenance interrupt was not recovered");
     Action::End(End::FirmwareFault)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::board::StorageFault;
-    use super::super::fake::{Fake, context, partition};
+    use super::super::fake::{Fake, context, total, vcpu};
     use super::super::regs::lpcr;
     use super::*;
 
-    fn serve_one(p: &mut Partition<Fake>, number: u64, msr: u64) -> (Action, GuestContext) {
+    fn serve_one(v: &mut Vcpu<Fake>, number: u64, msr: u64) -> (Action, GuestContext) {
         let mut ctx = context(number | HSRR_FLAG);
         ctx.msr |= msr;
-        let action = serve(p, &mut ctx);
+        let action = serve(v, &mut ctx);
         (action, ctx)
     }
 
-    fn count(p: &Partition<Fake>, reason: ExitReason) -> u64 {
-        p.ledger.row[0].count[reason.slot()]
+    fn count(v: &Vcpu<Fake>, reason: ExitReason) -> u64 {
+        v.row.count[reason.slot()]
     }
 
     #[test]
     fn a_load_from_nothing_is_a_machine_check_in_the_guest() {
-        let mut p = partition();
-        p.machine.lpcr |= lpcr::ILE;
+        let mut v = vcpu();
+        v.machine.lpcr |= lpcr::ILE;
         let hdar = 0xc000_0000_dead_b238;
         let asdr = 0xf000_0000_8000_b000;
-        p.machine.fault = StorageFault { hdar, hdsisr: storage::NO_TRANSLATION, asdr };
-        let (action, ctx) = serve_one(&mut p, vector::HDSI, msr::EE | msr::DR | msr::LE);
+        v.machine.fault = StorageFault { hdar, hdsisr: storage::NO_TRANSLATION, asdr };
+        let (action, ctx) = serve_one(&mut v, vector::HDSI, msr::EE | msr::DR | msr::LE);
         assert_eq!(action, Action::Resume);
         assert_eq!((ctx.nip, ctx.msr), (0x200, msr::SF | msr::ME | msr::LE));
-        assert_eq!(p.machine.dar_dsisr, (hdar, 0x8000));
-        assert_eq!(p.machine.srr.0, 0x4000);
-        assert_eq!(p.machine.srr.1 & msr::RI, msr::RI, "recoverable as it was");
-        assert_eq!(p.machine.srr.1 & 0x783f_0000, 1 << 21);
-        assert_eq!(count(&p, ExitReason::Hdsi), 1);
-        let report = String::from_utf8(p.machine.output).expect("text");
+        assert_eq!(v.machine.dar_dsisr, (hdar, 0x8000));
+        assert_eq!(v.machine.srr.0, 0x4000);
+        assert_eq!(v.machine.srr.1 & msr::RI, msr::RI, "recoverable as it was");
+        assert_eq!(v.machine.srr.1 & 0x783f_0000, 1 << 21);
+        assert_eq!(count(&v, ExitReason::Hdsi), 1);
+        let report = String::from_utf8(v.machine.output).expect("text");
         assert!(
             report.contains("guest load at guest real 0x8000b238 (nothing mapped there)"),
             "{report}"
@@ -191,16 +205,16 @@ mod tests {
 
     #[test]
     fn the_guests_own_broken_tables_are_its_page_fault() {
-        let mut p = partition();
+        let mut v = vcpu();
         let hdsisr = storage::NO_TRANSLATION | storage::TABLE_WALK;
-        p.machine.fault = StorageFault { hdar: 0x1234, hdsisr, asdr: 0x8000_0000 };
-        let (_, ctx) = serve_one(&mut p, vector::HDSI, 0);
-        assert_eq!((ctx.nip, p.machine.dar_dsisr), (0x300, (0x1234, hdsisr)));
-        let (_, ctx) = serve_one(&mut p, vector::HISI, hdsisr);
+        v.machine.fault = StorageFault { hdar: 0x1234, hdsisr, asdr: 0x8000_0000 };
+        let (_, ctx) = serve_one(&mut v, vector::HDSI, 0);
+        assert_eq!((ctx.nip, v.machine.dar_dsisr), (0x300, (0x1234, hdsisr)));
+        let (_, ctx) = serve_one(&mut v, vector::HISI, hdsisr);
         assert_eq!(ctx.nip, 0x400);
-        assert_eq!(p.machine.srr.1 & 0x4000_0000, 0x4000_0000);
-        let (_, ctx) = serve_one(&mut p, vector::HISI, storage::NO_TRANSLATION);
-        assert_eq!((ctx.nip, p.machine.srr.1 & 0x783f_0000), (0x200, 1 << 18));
+        assert_eq!(v.machine.srr.1 & 0x4000_0000, 0x4000_0000);
+        let (_, ctx) = serve_one(&mut v, vector::HISI, storage::NO_TRANSLATION);
+        assert_eq!((ctx.nip, v.machine.srr.1 & 0x783f_0000), (0x200, 1 << 18));
     }
 
     #[test]
@@ -210,11 +224,11 @@ mod tests {
             (vector::HFAC_UNAVAILABLE, ExitReason::HFacUnavailable),
             (vector::SOFT_PATCH, ExitReason::SoftPatch),
         ] {
-            let mut p = partition();
-            let (action, ctx) = serve_one(&mut p, number, msr::PR);
+            let mut v = vcpu();
+            let (action, ctx) = serve_one(&mut v, number, msr::PR);
             assert_eq!((action, ctx.nip), (Action::Resume, 0x700));
-            assert_eq!(p.machine.srr, (0x4000, msr::SF | msr::ME | msr::RI | msr::PR | 0x8_0000));
-            assert_eq!((count(&p, reason), p.ledger.total()), (1, 1));
+            assert_eq!(v.machine.srr, (0x4000, msr::SF | msr::ME | msr::RI | msr::PR | 0x8_0000));
+            assert_eq!((count(&v, reason), total(&v)), (1, 1));
         }
     }
 
@@ -228,54 +242,54 @@ mod tests {
             (vector::HV_DOORBELL, false, false, ExitReason::HvDoorbell),
             (vector::HMI, false, false, ExitReason::Hmi),
         ] {
-            let mut p = partition();
-            (p.machine.heartbeat_due, p.machine.hvi) = (due, hvi);
-            let (action, ctx) = serve_one(&mut p, number, msr::EE);
+            let mut v = vcpu();
+            (v.machine.heartbeat_due, v.machine.hvi) = (due, hvi);
+            let (action, ctx) = serve_one(&mut v, number, msr::EE);
             assert_eq!((action, ctx.nip), (Action::Resume, 0x4000), "{number:#x}");
-            assert_eq!((count(&p, reason), p.ledger.total()), (1, 1), "{number:#x}");
+            assert_eq!((count(&v, reason), total(&v)), (1, 1), "{number:#x}");
         }
     }
 
     #[test]
     fn the_guest_never_goes_on_in_hypervisor_state_or_without_machine_checks() {
-        let mut p = partition();
+        let mut v = vcpu();
         let mut ctx = context(vector::SYSTEM_CALL);
         ctx.msr = msr::SF | msr::HV;
-        let _ = serve(&mut p, &mut ctx);
+        let _ = serve(&mut v, &mut ctx);
         assert_eq!(ctx.msr, msr::SF | msr::ME);
     }
 
     #[test]
     fn a_reset_that_hit_the_firmware_reaches_the_guest() {
-        let mut p = partition();
-        p.machine.heartbeat_due = true;
+        let mut v = vcpu();
+        v.machine.heartbeat_due = true;
         let mut ctx = context(vector::HDEC | HSRR_FLAG);
         ctx.pending_reset = vector::SYSTEM_RESET;
-        let _ = serve(&mut p, &mut ctx);
-        assert_eq!((ctx.nip, p.machine.srr.0, ctx.pending_reset), (0x100, 0x4000, 0));
-        assert_eq!(count(&p, ExitReason::SystemReset), 1);
-        assert_eq!(p.ledger.total(), 2);
+        let _ = serve(&mut v, &mut ctx);
+        assert_eq!((ctx.nip, v.machine.srr.0, ctx.pending_reset), (0x100, 0x4000, 0));
+        assert_eq!(count(&v, ExitReason::SystemReset), 1);
+        assert_eq!(total(&v), 2);
     }
 
     #[test]
     fn what_cannot_be_answered_ends_with_a_code() {
-        let mut p = partition();
-        p.machine.hmi_fails = true;
-        assert_eq!(serve_one(&mut p, vector::HMI, 0).0, Action::End(End::FirmwareFault));
+        let mut v = vcpu();
+        v.machine.hmi_fails = true;
+        assert_eq!(serve_one(&mut v, vector::HMI, 0).0, Action::End(End::FirmwareFault));
         for number in [0x300, 0x500, 0x900, 0xf40, 0x1800] {
-            assert_eq!(serve_one(&mut p, number, 0).0, Action::End(End::FirmwareFault));
+            assert_eq!(serve_one(&mut v, number, 0).0, Action::End(End::FirmwareFault));
         }
-        let hit_firmware = serve_one(&mut p, vector::MACHINE_CHECK, msr::HV).0;
+        let hit_firmware = serve_one(&mut v, vector::MACHINE_CHECK, msr::HV).0;
         assert_eq!(hit_firmware, Action::End(End::FirmwareFault));
     }
 
     #[test]
     fn reports_are_few_and_the_rest_is_counted() {
-        let mut p = partition();
+        let mut v = vcpu();
         for _ in 0..100 {
-            let _ = serve_one(&mut p, vector::HDSI, 0);
+            let _ = serve_one(&mut v, vector::HDSI, 0);
         }
-        let lines = p.machine.output.iter().filter(|byte| **byte == b'\n').count();
-        assert_eq!((lines, count(&p, ExitReason::Hdsi)), (9, 100));
+        let lines = v.machine.output.iter().filter(|byte| **byte == b'\n').count();
+        assert_eq!((lines, count(&v, ExitReason::Hdsi)), (9, 100));
     }
 }

@@ -7,8 +7,8 @@ use zerocopy::FromZeros;
 
 use super::board::{HardwareError, HviSource, Power9, Route, StorageFault};
 use super::context::GuestContext;
-use super::partition::Partition;
 use super::regs::{lpcr, msr};
+use super::vcpu::{Shared, State, Vcpu};
 use crate::core::{DateTime, Machine};
 use crate::mem::tests::memory_at;
 use crate::mem::{Gpa, Hpa};
@@ -34,6 +34,11 @@ pub struct Fake {
     pub process_table: u64,
     pub invalidated: Vec<(Option<u32>, bool)>,
     pub idled: u32,
+    pub parked: u32,
+    pub kicked: Vec<usize>,
+    pub forgot: u32,
+    /// What another vCPU does while this one waits.
+    pub meanwhile: Option<Box<dyn FnMut()>>,
     pub heartbeat_due: bool,
     pub hvi: bool,
     pub hmi_fails: bool,
@@ -46,6 +51,12 @@ pub struct Fake {
 impl Fake {
     fn outcome(&self) -> Result<(), HardwareError> {
         if self.hardware_fails { Err(HardwareError) } else { Ok(()) }
+    }
+
+    fn wait(&mut self) {
+        if let Some(meanwhile) = &mut self.meanwhile {
+            meanwhile();
+        }
     }
 }
 
@@ -120,6 +131,21 @@ impl Power9 for Fake {
 
     fn idle(&mut self) {
         self.idled += 1;
+        self.wait();
+    }
+
+    fn park(&mut self) {
+        self.parked += 1;
+        assert!(self.parked < 1000, "nobody will ever wake this vCPU");
+        self.wait();
+    }
+
+    fn kick(&mut self, vcpu: usize) {
+        self.kicked.push(vcpu);
+    }
+
+    fn forget_guest(&mut self) {
+        self.forgot += 1;
     }
 
     fn heartbeat(&mut self) -> bool {
@@ -182,8 +208,14 @@ impl Power9 for Fake {
 /// Where the fake guest's RAM begins, and how much it has.
 pub const RAM: (u64, u64) = (0x10_0000, 0x4_0000);
 
-/// A partition with 256 KiB of RAM at 1 MiB, four sources, and the fake machine.
-pub fn partition() -> Partition<Fake> {
+/// The only vCPU, which runs, of a guest with 256 KiB of RAM at 1 MiB, four sources, and the fake
+/// machine.
+pub fn vcpu() -> Vcpu<Fake> {
+    vcpu_of(1)
+}
+
+/// The first vCPU of that many, of which only it runs.
+pub fn vcpu_of(vcpus: u32) -> Vcpu<Fake> {
     let layout = std::alloc::Layout::from_size_align(RAM.1 as usize, 0x1_0000).expect("a layout");
     #[expect(unsafe_code, reason = "64 KiB aligned memory for the fake guest")]
     // SAFETY: the layout has a size; the memory is zeroed, and leaked for the test.
@@ -191,10 +223,11 @@ pub fn partition() -> Partition<Fake> {
         unsafe { std::slice::from_raw_parts_mut(std::alloc::alloc_zeroed(layout), layout.size()) };
     let mut manifest = anchorite_spec::Manifest::new_zeroed();
     manifest.xive_sources = 4;
-    manifest.vcpus = 1;
-    let ledger = Box::leak(Box::new(Ledger::EMPTY));
-    let machine = Fake { lpcr: lpcr::GUEST, ..Fake::default() };
-    Partition::new(machine, memory_at(RAM.0, ram), ledger, &manifest)
+    manifest.vcpus = vcpus;
+    let shared = Box::leak(Box::new(Shared::new(&manifest, memory_at(RAM.0, ram))));
+    shared.states.lock()[0] = State::Running;
+    let row = Box::leak(Box::new(Ledger::EMPTY.row[0]));
+    Vcpu::new(0, Fake { lpcr: lpcr::GUEST, ..Fake::default() }, shared, row)
 }
 
 /// A vCPU in supervisor state about to leave by `vector`.
@@ -207,4 +240,9 @@ pub fn hcall(args: &[u64]) -> GuestContext {
     let mut ctx = context(super::regs::vector::SYSTEM_CALL);
     ctx.gpr[3..3 + args.len()].copy_from_slice(args);
     ctx
+}
+
+/// All exits that were counted.
+pub fn total(v: &Vcpu<Fake>) -> u64 {
+    v.row.count.iter().sum()
 }

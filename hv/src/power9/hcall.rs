@@ -8,8 +8,8 @@ use anchorite_spec::ExitReason;
 
 use super::board::Power9;
 use super::context::GuestContext;
-use super::partition::Partition;
 use super::regs::{lpcr, msr, program};
+use super::vcpu::Vcpu;
 use super::{inject, interrupts, rtas};
 use crate::core::Action;
 use crate::mem::Gpa;
@@ -19,12 +19,16 @@ use crate::mem::Gpa;
 pub enum HcallError {
     /// H_BUSY: try again.
     Busy,
+    /// H_CONTINUE: every other vCPU has joined.
+    Continue,
     /// H_HARDWARE: the machine underneath failed.
     Hardware,
     /// H_FUNCTION: not served.
     Function,
     /// H_PARAMETER: the first argument, or several together.
     Parameter,
+    /// H_BAD_MODE: not with interrupts enabled.
+    BadMode,
     /// H_RESOURCE: something that must come first is missing.
     Resource,
     /// H_P2: the second argument.
@@ -45,9 +49,11 @@ impl HcallError {
     pub const fn code(self) -> i64 {
         match self {
             Self::Busy => 1,
+            Self::Continue => 18,
             Self::Hardware => -1,
             Self::Function => -2,
             Self::Parameter => -4,
+            Self::BadMode => -5,
             Self::Resource => -16,
             Self::P2 => -55,
             Self::P3 => -56,
@@ -69,7 +75,7 @@ pub const fn done() -> HcallResult {
     Ok(Action::Resume)
 }
 
-type Handler<M> = fn(&mut Partition<M>, &mut GuestContext) -> HcallResult;
+type Handler<M> = fn(&mut Vcpu<M>, &mut GuestContext) -> HcallResult;
 
 /// One row of the dispatch table.
 pub struct Hcall<M> {
@@ -81,7 +87,7 @@ pub struct Hcall<M> {
 }
 
 /// How many calls are served.
-pub const CALLS: usize = 22;
+pub const CALLS: usize = 24;
 
 /// The private number under which the guest's RTAS stub calls.
 pub const H_RTAS: u64 = 0xf000;
@@ -102,9 +108,11 @@ pub const fn calls<M: Power9>() -> [Hcall<M>; CALLS] {
         call!(0xe4, HConfer, confer),
         call!(0xe8, HProd, prod),
         call!(0x1c8, HGetCpuCharacteristics, get_cpu_characteristics),
+        call!(0x298, HJoin, join),
         call!(0x300, HRandom, random),
         call!(0x31c, HSetMode, set_mode),
         call!(0x37c, HRegisterProcTbl, register_process_table),
+        call!(0x380, HSignalSysReset, signal_system_reset),
         call!(0x3a8, HIntGetSourceInfo, interrupts::get_source_info),
         call!(0x3ac, HIntSetSourceConfig, interrupts::set_source_config),
         call!(0x3b0, HIntGetSourceConfig, interrupts::get_source_config),
@@ -139,27 +147,27 @@ impl<M: Power9> Table<M> {
 }
 
 /// Serves `sc 1`: counts it, runs its handler, sets r3.
-pub fn serve<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> Action {
+pub fn serve<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     if ctx.msr & msr::PR != 0 {
-        p.count(ExitReason::HcallProblemState);
+        v.count(ExitReason::HcallProblemState);
         // The instruction itself is what was not allowed: SRR0 points at it.
         ctx.nip = ctx.nip.wrapping_sub(4);
-        inject::program(&mut p.machine, ctx, program::PRIVILEGED);
+        inject::program(&mut v.machine, ctx, program::PRIVILEGED);
         return Action::Resume;
     }
     let number = ctx.gpr[3];
     if number == H_RTAS {
-        return rtas::serve(p, ctx);
+        return rtas::serve(v, ctx);
     }
     let slot = if number.is_multiple_of(4) { (number / 4) as usize } else { usize::MAX };
     let index = Table::<M>::INDEX.get(slot).copied().unwrap_or(u8::MAX);
     let result = match Table::<M>::CALLS.get(usize::from(index)) {
         Some(call) => {
-            p.count(call.reason);
-            (call.handler)(p, ctx)
+            v.count(call.reason);
+            (call.handler)(v, ctx)
         }
         None => {
-            p.count(ExitReason::HcallUnknown);
+            v.count(ExitReason::HcallUnknown);
             Err(HcallError::Function)
         }
     };
@@ -176,7 +184,7 @@ pub fn serve<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> Action 
 }
 
 /// H_PUT_TERM_CHAR(terminal, length, data, data): at most 16 bytes, most significant first.
-fn put_term_char<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
+fn put_term_char<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
     let len = ctx.gpr[5];
     if !is_terminal(ctx.gpr[4]) || len > 16 {
         return Err(HcallError::Parameter);
@@ -185,20 +193,21 @@ fn put_term_char<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> Hca
     bytes[..8].copy_from_slice(&ctx.gpr[6].to_be_bytes());
     bytes[8..].copy_from_slice(&ctx.gpr[7].to_be_bytes());
     let output = &bytes[..len as usize];
-    if !p.machine.console_write(output) {
+    let mut tail = v.shared.console.lock();
+    if !v.machine.console_write(output) {
         return Err(HcallError::Busy);
     }
-    p.tail.push(output);
+    tail.push(output);
     done()
 }
 
 /// H_GET_TERM_CHAR(terminal): length, then data as above.
-fn get_term_char<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
+fn get_term_char<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
     if !is_terminal(ctx.gpr[4]) {
         return Err(HcallError::Parameter);
     }
     let mut bytes = [0; 16];
-    let len = p.machine.console_read(&mut bytes);
+    let len = v.machine.console_read(&mut bytes);
     let (high, low) = bytes.split_at(8);
     ctx.gpr[4] = len as u64;
     ctx.gpr[5] = u64::from_be_bytes(high.try_into().unwrap_or_default());
@@ -211,60 +220,58 @@ fn is_terminal(unit: u64) -> bool {
     unit == 0 || unit == 0x7100_0000
 }
 
-fn is_server(number: u64) -> bool {
-    number == 0
-}
-
 const VPA_BYTES: usize = 640;
 const AREA_SIZE_OFFSET: usize = 4;
 const VPA_YIELD_COUNT: usize = 0x100;
 const DISPATCH_ENTRY_BYTES: u32 = 48;
 
-/// H_REGISTER_VPA(flags, server, address): registers or withdraws one of three per-vCPU areas.
-fn register_vpa<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
+/// H_REGISTER_VPA(flags, server, address): registers or withdraws one of a vCPU's three areas.
+fn register_vpa<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
     let [flags, server, address] = [4, 5, 6].map(|n| ctx.gpr[n]);
     let function = flags >> 45 & 7;
-    if !is_server(server) || flags & !(7 << 45) != 0 {
+    let server = v.shared.server(server).ok_or(HcallError::Parameter)?;
+    if flags & !(7 << 45) != 0 {
         return Err(HcallError::Parameter);
     }
     let area = Gpa(address);
+    let mut areas = v.shared.seats[server].areas.lock();
     match function {
         1 => {
-            let size = area_size(p, area)? >> 16;
+            let size = area_size(v, area)? >> 16;
             if size < VPA_BYTES as u32 || !in_one_page(address, size) {
                 return Err(HcallError::Parameter);
             }
-            p.vcpu.vpa = Some(shared_area(p, area, size)?);
+            areas.vpa = Some(shared_area(v, area, size)?);
         }
-        2 | 3 if p.vcpu.vpa.is_none() => return Err(HcallError::Resource),
+        2 | 3 if areas.vpa.is_none() => return Err(HcallError::Resource),
         2 => {
-            let size = area_size(p, area)?;
+            let size = area_size(v, area)?;
             if size < DISPATCH_ENTRY_BYTES {
                 return Err(HcallError::Parameter);
             }
-            p.vcpu.dispatch_log = Some(shared_area(p, area, size)?);
+            areas.dispatch_log = Some(shared_area(v, area, size)?);
         }
         3 => {
-            let size = area_size(p, area)?;
+            let size = area_size(v, area)?;
             if size < 8 || !in_one_page(address, size) {
                 return Err(HcallError::Parameter);
             }
-            p.vcpu.slb_shadow = Some(shared_area(p, area, size)?);
+            areas.slb_shadow = Some(shared_area(v, area, size)?);
         }
-        5 if p.vcpu.dispatch_log.is_some() || p.vcpu.slb_shadow.is_some() => {
+        5 if areas.dispatch_log.is_some() || areas.slb_shadow.is_some() => {
             return Err(HcallError::Resource);
         }
-        5 => p.vcpu.vpa = None,
-        6 => p.vcpu.dispatch_log = None,
-        7 => p.vcpu.slb_shadow = None,
+        5 => areas.vpa = None,
+        6 => areas.dispatch_log = None,
+        7 => areas.slb_shadow = None,
         _ => return Err(HcallError::Parameter),
     }
     done()
 }
 
 /// The big-endian word in which an area states its size: the VPA in the upper half, others whole.
-fn area_size<M>(p: &Partition<M>, area: Gpa) -> Result<u32, HcallError> {
-    let head = p.memory.view(area, 8).map_err(|_| HcallError::Parameter)?;
+fn area_size<M>(v: &Vcpu<M>, area: Gpa) -> Result<u32, HcallError> {
+    let head = v.shared.memory.view(area, 8).map_err(|_| HcallError::Parameter)?;
     Ok(head.read_be32(AREA_SIZE_OFFSET))
 }
 
@@ -272,17 +279,17 @@ fn in_one_page(address: u64, size: u32) -> bool {
     address % 4096 + u64::from(size) <= 4096
 }
 
-fn shared_area<M>(p: &Partition<M>, area: Gpa, size: u32) -> Result<Gpa, HcallError> {
+fn shared_area<M>(v: &Vcpu<M>, area: Gpa, size: u32) -> Result<Gpa, HcallError> {
     if area.0 == 0 || !area.0.is_multiple_of(128) {
         return Err(HcallError::Parameter);
     }
-    p.memory.view(area, size as usize).map_err(|_| HcallError::Parameter)?;
+    v.shared.memory.view(area, size as usize).map_err(|_| HcallError::Parameter)?;
     Ok(area)
 }
 
-fn bump_yield_count<M: Power9>(p: &Partition<M>) {
-    let Some(vpa) = p.vcpu.vpa else { return };
-    if let Ok(area) = p.memory.view(vpa, VPA_BYTES) {
+fn bump_yield_count<M: Power9>(v: &Vcpu<M>) {
+    let Some(vpa) = v.seat().areas.lock().vpa else { return };
+    if let Ok(area) = v.shared.memory.view(vpa, VPA_BYTES) {
         let count = area.read_be32(VPA_YIELD_COUNT);
         area.write_be32(VPA_YIELD_COUNT, count.wrapping_add(1));
     }
@@ -290,51 +297,76 @@ fn bump_yield_count<M: Power9>(p: &Partition<M>) {
 
 /// H_CEDE: external interrupts on, then idle until one is pending. The core's idle state ends at
 /// once if one already is, so no wake-up can fall between the test and the sleep.
-fn cede<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
+fn cede<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
     ctx.msr |= msr::EE;
-    if core::mem::take(&mut p.vcpu.prodded) {
-        return done();
-    }
-    bump_yield_count(p);
-    p.machine.idle();
-    bump_yield_count(p);
+    bump_yield_count(v);
+    v.wait(M::idle);
+    bump_yield_count(v);
     done()
 }
 
 /// H_PROD(server): the server's next, or present, H_CEDE returns.
-fn prod<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
-    if !is_server(ctx.gpr[4]) {
-        return Err(HcallError::Parameter);
-    }
-    p.vcpu.prodded = true;
+fn prod<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
+    let target = v.shared.server(ctx.gpr[4]).ok_or(HcallError::Parameter)?;
+    v.prod(target);
     done()
 }
 
 /// H_CONFER(server or -1, yield count): vCPUs are pinned, there is no time to give away.
-fn confer<M: Power9>(_: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
-    if ctx.gpr[4] != u64::MAX && !is_server(ctx.gpr[4]) {
-        return Err(HcallError::Parameter);
+fn confer<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
+    if ctx.gpr[4] != u64::MAX {
+        v.shared.server(ctx.gpr[4]).ok_or(HcallError::Parameter)?;
+    }
+    done()
+}
+
+/// H_JOIN: waits for H_PROD, and for that alone; the last vCPU that still runs is told so instead.
+fn join<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
+    if ctx.msr & msr::EE != 0 {
+        return Err(HcallError::BadMode);
+    }
+    if v.join() { done() } else { Err(HcallError::Continue) }
+}
+
+/// H_SIGNAL_SYS_RESET(server, or -1 for all vCPUs, or -2 for all others).
+fn signal_system_reset<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
+    const ALL: i64 = -1;
+    const OTHERS: i64 = -2;
+    match ctx.gpr[4] as i64 {
+        ALL | OTHERS => {
+            let own = v.index;
+            for target in (0..v.shared.vcpus).filter(|target| *target != own) {
+                v.signal_reset(target);
+            }
+            if ctx.gpr[4] as i64 == ALL {
+                v.signal_reset(v.index);
+            }
+        }
+        _ => {
+            let target = v.shared.server(ctx.gpr[4]).ok_or(HcallError::Parameter)?;
+            v.signal_reset(target);
+        }
     }
     done()
 }
 
 /// H_GET_CPU_CHARACTERISTICS: characteristics, behaviour.
-fn get_cpu_characteristics<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
-    (ctx.gpr[4], ctx.gpr[5]) = p.machine.cpu_characteristics();
+fn get_cpu_characteristics<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
+    (ctx.gpr[4], ctx.gpr[5]) = v.machine.cpu_characteristics();
     done()
 }
 
 /// H_RANDOM: 64 bits from the machine's generator.
-fn random<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
-    ctx.gpr[4] = p.machine.random().ok_or(HcallError::Hardware)?;
+fn random<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
+    ctx.gpr[4] = v.machine.random().ok_or(HcallError::Hardware)?;
     done()
 }
 
 /// H_SET_MODE(flags, resource, value, value).
-fn set_mode<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
+fn set_mode<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
     let [flags, resource, value1, value2] = [4, 5, 6, 7].map(|n| ctx.gpr[n]);
     match resource {
-        1 => set_ciabr(p, flags, value1, value2),
+        1 => set_ciabr(v, flags, value1, value2),
         3 | 4 if value1 != 0 => Err(HcallError::P3),
         3 | 4 if value2 != 0 => Err(HcallError::P4),
         3 => {
@@ -344,7 +376,7 @@ fn set_mode<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallRes
         4 => {
             known_flags(flags, 1)?;
             let set = if flags == 1 { lpcr::ILE } else { 0 };
-            p.machine.update_lpcr(lpcr::ILE, set);
+            v.change_mode(lpcr::ILE, set);
             done()
         }
         _ => Err(HcallError::P2),
@@ -360,7 +392,7 @@ const fn known_flags(flags: u64, known: u64) -> Result<(), HcallError> {
 }
 
 /// Resource 1, the completed instruction address breakpoint: any privilege but hypervisor.
-fn set_ciabr<M: Power9>(p: &mut Partition<M>, flags: u64, value1: u64, value2: u64) -> HcallResult {
+fn set_ciabr<M: Power9>(v: &mut Vcpu<M>, flags: u64, value1: u64, value2: u64) -> HcallResult {
     known_flags(flags, 0)?;
     if value2 != 0 {
         return Err(HcallError::P4);
@@ -368,7 +400,7 @@ fn set_ciabr<M: Power9>(p: &mut Partition<M>, flags: u64, value1: u64, value2: u
     if value1 & 3 == 3 {
         return Err(HcallError::P3);
     }
-    p.machine.set_ciabr(value1);
+    v.machine.set_ciabr(value1);
     done()
 }
 
@@ -379,10 +411,10 @@ const PROC_TBL_GTSE: u64 = 1;
 const PARTITION_GUEST_RADIX: u64 = 1 << 63;
 
 /// H_REGISTER_PROC_TBL(flags, base, page size, order): radix with the guest's own tlbie only.
-fn register_process_table<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
+fn register_process_table<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
     let [flags, base, page_size, order] = [4, 5, 6, 7].map(|n| ctx.gpr[n]);
     if flags == PROC_TBL_DEREGISTER {
-        p.machine.set_process_table(PARTITION_GUEST_RADIX);
+        v.machine.set_process_table(PARTITION_GUEST_RADIX);
         return done();
     }
     if flags & !PROC_TBL_GTSE != PROC_TBL_NEW | PROC_TBL_RADIX {
@@ -398,8 +430,8 @@ fn register_process_table<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContex
         return Err(HcallError::P3);
     }
     let gtse = if flags & PROC_TBL_GTSE != 0 { lpcr::GTSE } else { 0 };
-    p.machine.update_lpcr(lpcr::GTSE, gtse);
-    p.machine.set_process_table(PARTITION_GUEST_RADIX | base | order);
+    v.change_mode(lpcr::GTSE, gtse);
+    v.machine.set_process_table(PARTITION_GUEST_RADIX | base | order);
     done()
 }
 
@@ -411,7 +443,7 @@ const RPT_PAGE_SIZES: u64 = 0xf;
 
 /// H_RPT_INVALIDATE(pid, targets, types, page sizes, start, end): forgets at least what was asked.
 /// Types for a nested hypervisor are not known here.
-fn rpt_invalidate<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
+fn rpt_invalidate<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
     let [pid, targets, types, sizes, start, end] = [4, 5, 6, 7, 8, 9].map(|n| ctx.gpr[n]);
     let pid = u32::try_from(pid).map_err(|_| HcallError::Parameter)?;
     if targets & !RPT_TARGETS != 0 || targets == 0 {
@@ -428,26 +460,26 @@ fn rpt_invalidate<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> Hc
     }
     let process_table = types & RPT_PROCESS_TABLE != 0;
     let walk_cache = process_table || types & RPT_PAGE_WALK_CACHE != 0;
-    p.machine.invalidate(if process_table { None } else { Some(pid) }, walk_cache);
+    v.machine.invalidate(if process_table { None } else { Some(pid) }, walk_cache);
     done()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{Fake, RAM, hcall, partition};
+    use super::super::fake::{Fake, RAM, hcall, total, vcpu};
     use super::*;
     use anchorite_spec::ExitReason;
 
     /// r3 after the call.
-    fn call(p: &mut Partition<Fake>, args: &[u64]) -> i64 {
+    fn call(v: &mut Vcpu<Fake>, args: &[u64]) -> i64 {
         let mut ctx = hcall(args);
-        assert_eq!(serve(p, &mut ctx), Action::Resume);
+        assert_eq!(serve(v, &mut ctx), Action::Resume);
         ctx.gpr[3] as i64
     }
 
-    fn outputs(p: &mut Partition<Fake>, args: &[u64]) -> GuestContext {
+    fn outputs(v: &mut Vcpu<Fake>, args: &[u64]) -> GuestContext {
         let mut ctx = hcall(args);
-        assert_eq!(serve(p, &mut ctx), Action::Resume);
+        assert_eq!(serve(v, &mut ctx), Action::Resume);
         ctx
     }
 
@@ -460,116 +492,116 @@ mod tests {
 
     #[test]
     fn unknown_numbers_are_refused_and_counted() {
-        let mut p = partition();
+        let mut v = vcpu();
         let numbers = [0, 3, 8, 0x398, 0x488, 0x48c, 0xf080, 0xf004, u64::MAX];
         for number in numbers {
-            assert_eq!(call(&mut p, &[number]), -2, "{number:#x}");
+            assert_eq!(call(&mut v, &[number]), -2, "{number:#x}");
         }
-        let counted = p.ledger.row[0].count[ExitReason::HcallUnknown.slot()];
+        let counted = v.row.count[ExitReason::HcallUnknown.slot()];
         assert_eq!(counted, numbers.len() as u64);
-        assert_eq!(p.ledger.total(), counted);
+        assert_eq!(total(&v), counted);
     }
 
     #[test]
     fn problem_state_gets_a_privileged_program_interrupt_at_the_instruction() {
-        let mut p = partition();
+        let mut v = vcpu();
         let mut ctx = hcall(&[0xe0]);
         ctx.msr |= msr::PR | msr::EE;
         let before = ctx.nip;
-        assert_eq!(serve(&mut p, &mut ctx), Action::Resume);
-        assert_eq!((ctx.nip, p.machine.srr.0), (0x700, before - 4));
-        assert_eq!(p.machine.srr.1 & program::PRIVILEGED, program::PRIVILEGED);
+        assert_eq!(serve(&mut v, &mut ctx), Action::Resume);
+        assert_eq!((ctx.nip, v.machine.srr.0), (0x700, before - 4));
+        assert_eq!(v.machine.srr.1 & program::PRIVILEGED, program::PRIVILEGED);
         assert_eq!(ctx.msr & (msr::PR | msr::EE), 0);
-        assert_eq!(p.machine.idled, 0);
+        assert_eq!(v.machine.idled, 0);
     }
 
     #[test]
     fn the_terminal_takes_up_to_sixteen_bytes() {
-        let mut p = partition();
+        let mut v = vcpu();
         let word = u64::from_be_bytes(*b"abcdefgh");
-        assert_eq!(call(&mut p, &[0x58, 0, 10, word, word]), 0);
-        assert_eq!(p.machine.output, b"abcdefghab");
-        assert_eq!(call(&mut p, &[0x58, 0x7100_0000, 17, word, word]), -4);
-        assert_eq!(call(&mut p, &[0x58, 1, 1, word, word]), -4);
-        p.machine.console_full = true;
-        assert_eq!(call(&mut p, &[0x58, 0, 1, word, word]), 1);
+        assert_eq!(call(&mut v, &[0x58, 0, 10, word, word]), 0);
+        assert_eq!(v.machine.output, b"abcdefghab");
+        assert_eq!(call(&mut v, &[0x58, 0x7100_0000, 17, word, word]), -4);
+        assert_eq!(call(&mut v, &[0x58, 1, 1, word, word]), -4);
+        v.machine.console_full = true;
+        assert_eq!(call(&mut v, &[0x58, 0, 1, word, word]), 1);
     }
 
     #[test]
     fn the_terminal_gives_what_it_has() {
-        let mut p = partition();
-        p.machine.input.extend(b"0123456789abcdefXY");
-        let ctx = outputs(&mut p, &[0x54, 0]);
+        let mut v = vcpu();
+        v.machine.input.extend(b"0123456789abcdefXY");
+        let ctx = outputs(&mut v, &[0x54, 0]);
         assert_eq!(ctx.gpr[3..5], [0, 16]);
         assert_eq!(ctx.gpr[5].to_be_bytes(), *b"01234567");
         assert_eq!(ctx.gpr[6].to_be_bytes(), *b"89abcdef");
-        let ctx = outputs(&mut p, &[0x54, 0]);
+        let ctx = outputs(&mut v, &[0x54, 0]);
         assert_eq!((ctx.gpr[4], ctx.gpr[5] >> 48), (2, u64::from(u16::from_be_bytes(*b"XY"))));
-        assert_eq!(call(&mut p, &[0x54, 7]), -4);
+        assert_eq!(call(&mut v, &[0x54, 7]), -4);
     }
 
     #[test]
     fn cede_enables_interrupts_and_a_prod_is_not_lost() {
-        let mut p = partition();
-        assert_eq!(call(&mut p, &[0xe8, 0]), 0);
-        let ctx = outputs(&mut p, &[0xe0]);
-        assert_eq!((ctx.msr & msr::EE, p.machine.idled), (msr::EE, 0));
-        assert_eq!((call(&mut p, &[0xe0]), p.machine.idled), (0, 1));
-        assert_eq!(call(&mut p, &[0xe8, 1]), -4);
-        assert_eq!(call(&mut p, &[0xe4, u64::MAX, 0]), 0);
-        assert_eq!(call(&mut p, &[0xe4, 5, 0]), -4);
+        let mut v = vcpu();
+        assert_eq!(call(&mut v, &[0xe8, 0]), 0);
+        let ctx = outputs(&mut v, &[0xe0]);
+        assert_eq!((ctx.msr & msr::EE, v.machine.idled), (msr::EE, 0));
+        assert_eq!((call(&mut v, &[0xe0]), v.machine.idled), (0, 1));
+        assert_eq!(call(&mut v, &[0xe8, 1]), -4);
+        assert_eq!(call(&mut v, &[0xe4, u64::MAX, 0]), 0);
+        assert_eq!(call(&mut v, &[0xe4, 5, 0]), -4);
     }
 
     #[test]
     fn a_registered_area_is_whole_and_counts_yields() {
-        let mut p = partition();
+        let mut v = vcpu();
         let vpa = RAM.0 + 0x1000;
         let register = |function: u64, address: u64| [0xdc, function << 45, 0, address];
-        assert_eq!(call(&mut p, &register(1, vpa)), -4, "no size");
-        let view = p.memory.view(Gpa(vpa), 0x400).expect("RAM");
+        assert_eq!(call(&mut v, &register(1, vpa)), -4, "no size");
+        let view = v.shared.memory.view(Gpa(vpa), 0x400).expect("RAM");
         view.write_be32(4, 640 << 16);
-        assert_eq!(call(&mut p, &register(2, vpa)), -16, "no VPA yet");
-        assert_eq!(call(&mut p, &register(1, vpa + 8)), -4, "misaligned");
-        assert_eq!(call(&mut p, &register(1, RAM.0 + RAM.1)), -4, "outside");
-        assert_eq!(call(&mut p, &[0xdc, 1 << 45, 1, vpa]), -4, "no such server");
-        assert_eq!(call(&mut p, &register(1, vpa)), 0);
-        call(&mut p, &[0xe0]);
+        assert_eq!(call(&mut v, &register(2, vpa)), -16, "no VPA yet");
+        assert_eq!(call(&mut v, &register(1, vpa + 8)), -4, "misaligned");
+        assert_eq!(call(&mut v, &register(1, RAM.0 + RAM.1)), -4, "outside");
+        assert_eq!(call(&mut v, &[0xdc, 1 << 45, 1, vpa]), -4, "no such server");
+        assert_eq!(call(&mut v, &register(1, vpa)), 0);
+        call(&mut v, &[0xe0]);
         assert_eq!(view.read_be32(0x100), 2);
-        assert_eq!(call(&mut p, &register(2, vpa)), -4, "longer than RAM");
-        p.memory.view(Gpa(vpa + 0x1000), 8).expect("RAM").write_be32(4, 48);
-        assert_eq!(call(&mut p, &register(2, vpa + 0x1000)), 0);
-        assert_eq!(call(&mut p, &register(5, 0)), -16, "the log is still registered");
-        assert_eq!(call(&mut p, &register(6, 0)), 0);
-        assert_eq!(call(&mut p, &register(5, 0)), 0);
-        assert_eq!(call(&mut p, &register(4, 0)), -4);
+        assert_eq!(call(&mut v, &register(2, vpa)), -4, "longer than RAM");
+        v.shared.memory.view(Gpa(vpa + 0x1000), 8).expect("RAM").write_be32(4, 48);
+        assert_eq!(call(&mut v, &register(2, vpa + 0x1000)), 0);
+        assert_eq!(call(&mut v, &register(5, 0)), -16, "the log is still registered");
+        assert_eq!(call(&mut v, &register(6, 0)), 0);
+        assert_eq!(call(&mut v, &register(5, 0)), 0);
+        assert_eq!(call(&mut v, &register(4, 0)), -4);
     }
 
     #[test]
     fn modes() {
-        let mut p = partition();
-        assert_eq!(call(&mut p, &[0x31c, 3, 3, 0, 0]), -318, "AIL is not offered");
-        assert_eq!(call(&mut p, &[0x31c, 0, 3, 0, 0]), 0);
-        assert_eq!(call(&mut p, &[0x31c, 1, 4, 0, 0]), 0);
-        assert_eq!(p.machine.lpcr, lpcr::GUEST | lpcr::ILE);
-        assert_eq!(call(&mut p, &[0x31c, 0, 4, 0, 0]), 0);
-        assert_eq!(p.machine.lpcr, lpcr::GUEST);
-        assert_eq!(call(&mut p, &[0x31c, 2, 4, 0, 0]), -318, "the flag's own bit");
-        assert_eq!(call(&mut p, &[0x31c, 1 << 63 | 1, 4, 0, 0]), -256);
-        assert_eq!(call(&mut p, &[0x31c, 1, 4, 1, 0]), -56);
-        assert_eq!(call(&mut p, &[0x31c, 1, 4, 0, 1]), -57);
-        assert_eq!(call(&mut p, &[0x31c, 0, 2, 0, 0]), -55, "no watchpoints");
-        assert_eq!(call(&mut p, &[0x31c, 0, 1, 0x1003, 0]), -56, "hypervisor breakpoint");
-        assert_eq!((call(&mut p, &[0x31c, 0, 1, 0x1001, 0]), p.machine.ciabr), (0, 0x1001));
+        let mut v = vcpu();
+        assert_eq!(call(&mut v, &[0x31c, 3, 3, 0, 0]), -318, "AIL is not offered");
+        assert_eq!(call(&mut v, &[0x31c, 0, 3, 0, 0]), 0);
+        assert_eq!(call(&mut v, &[0x31c, 1, 4, 0, 0]), 0);
+        assert_eq!(v.machine.lpcr, lpcr::GUEST | lpcr::ILE);
+        assert_eq!(call(&mut v, &[0x31c, 0, 4, 0, 0]), 0);
+        assert_eq!(v.machine.lpcr, lpcr::GUEST);
+        assert_eq!(call(&mut v, &[0x31c, 2, 4, 0, 0]), -318, "the flag's own bit");
+        assert_eq!(call(&mut v, &[0x31c, 1 << 63 | 1, 4, 0, 0]), -256);
+        assert_eq!(call(&mut v, &[0x31c, 1, 4, 1, 0]), -56);
+        assert_eq!(call(&mut v, &[0x31c, 1, 4, 0, 1]), -57);
+        assert_eq!(call(&mut v, &[0x31c, 0, 2, 0, 0]), -55, "no watchpoints");
+        assert_eq!(call(&mut v, &[0x31c, 0, 1, 0x1003, 0]), -56, "hypervisor breakpoint");
+        assert_eq!((call(&mut v, &[0x31c, 0, 1, 0x1001, 0]), v.machine.ciabr), (0, 0x1001));
     }
 
     #[test]
     fn process_tables() {
-        let mut p = partition();
+        let mut v = vcpu();
         let register = |flags, base, size, order| [0x37c, flags, base, size, order];
-        assert_eq!(call(&mut p, &register(0x1d, 0x3fff_0000, 0, 12)), 0);
-        assert_eq!(p.machine.process_table, 1 << 63 | 0x3fff_0000 | 12);
-        assert_eq!(call(&mut p, &register(0x1c, 0, 0, 0)), 0);
-        assert_eq!(p.machine.lpcr & lpcr::GTSE, 0);
+        assert_eq!(call(&mut v, &register(0x1d, 0x3fff_0000, 0, 12)), 0);
+        assert_eq!(v.machine.process_table, 1 << 63 | 0x3fff_0000 | 12);
+        assert_eq!(call(&mut v, &register(0x1c, 0, 0, 0)), 0);
+        assert_eq!(v.machine.lpcr & lpcr::GTSE, 0);
         for (args, code) in [
             (register(0x1a, 0, 0, 12), -4),
             (register(0x1d, 0x10, 0, 12), -55),
@@ -578,22 +610,22 @@ mod tests {
             (register(0x1d, 0, 0, 25), -57),
             (register(0x1d, 0, 0, u64::MAX), -57),
         ] {
-            assert_eq!(call(&mut p, &args), code, "{args:x?}");
+            assert_eq!(call(&mut v, &args), code, "{args:x?}");
         }
     }
 
     #[test]
     fn invalidation_on_behalf() {
-        let mut p = partition();
-        let call = |p: &mut _, args: [u64; 6]| {
+        let mut v = vcpu();
+        let call = |v: &mut _, args: [u64; 6]| {
             let [a, b, c, d, e, f] = args;
-            call(p, &[0x448, a, b, c, d, e, f])
+            call(v, &[0x448, a, b, c, d, e, f])
         };
-        assert_eq!(call(&mut p, [7, 1, 2, u64::MAX, 0, u64::MAX]), 0);
-        assert_eq!(call(&mut p, [7, 1, 6, 1, 0, 0x1000]), 0);
-        assert_eq!(call(&mut p, [7, 5, 14, 1, 0, 0]), 0);
+        assert_eq!(call(&mut v, [7, 1, 2, u64::MAX, 0, u64::MAX]), 0);
+        assert_eq!(call(&mut v, [7, 1, 6, 1, 0, 0x1000]), 0);
+        assert_eq!(call(&mut v, [7, 5, 14, 1, 0, 0]), 0);
         let seen = [(Some(7), false), (Some(7), true), (None, true)];
-        assert_eq!(p.machine.invalidated, seen);
+        assert_eq!(v.machine.invalidated, seen);
         for (args, code) in [
             ([1 << 32, 1, 2, 1, 0, 0], -4),
             ([7, 0, 2, 1, 0, 0], -55),
@@ -603,17 +635,17 @@ mod tests {
             ([7, 1, 2, 0x10, 0, 0], -57),
             ([7, 1, 2, 1, 1, 0], -58),
         ] {
-            assert_eq!(call(&mut p, args), code, "{args:x?}");
+            assert_eq!(call(&mut v, args), code, "{args:x?}");
         }
     }
 
     #[test]
     fn random_and_characteristics() {
-        let mut p = partition();
-        assert_eq!(call(&mut p, &[0x300]), -1);
-        p.machine.random = Some(0x1234);
-        assert_eq!(outputs(&mut p, &[0x300]).gpr[3..5], [0, 0x1234]);
-        assert_eq!(outputs(&mut p, &[0x1c8]).gpr[3..6], [0, 0x11, 0x22]);
+        let mut v = vcpu();
+        assert_eq!(call(&mut v, &[0x300]), -1);
+        v.machine.random = Some(0x1234);
+        assert_eq!(outputs(&mut v, &[0x300]).gpr[3..5], [0, 0x1234]);
+        assert_eq!(outputs(&mut v, &[0x1c8]).gpr[3..6], [0, 0x11, 0x22]);
     }
 
     /// docs/exits.md is made from the tables that serve and count, so that they cannot differ.

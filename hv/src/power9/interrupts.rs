@@ -3,10 +3,12 @@
 //!
 //! XIVE delivers without exits once configured; this module only checks what the guest asks for
 //! and remembers it, so that it can be read back and reset. Priority 7 is the firmware's.
+use anchorite_spec::manifest::VCPUS;
+
 use super::board::{Power9, Route};
 use super::context::GuestContext;
 use super::hcall::{HcallError, HcallResult, done};
-use super::partition::Partition;
+use super::vcpu::Vcpu;
 use crate::mem::{Gpa, Hpa};
 
 /// The priority that masks a source.
@@ -35,7 +37,7 @@ pub struct Queue {
 pub struct Interrupts {
     sources: u32,
     route: [Route; SOURCES],
-    queue: [Option<Queue>; PRIORITIES],
+    queue: [[Option<Queue>; PRIORITIES]; VCPUS],
 }
 
 impl Interrupts {
@@ -43,11 +45,16 @@ impl Interrupts {
     #[must_use]
     pub fn new(sources: u32) -> Self {
         let sources = sources.min(SOURCES as u32);
-        Self { sources, route: [RESET_ROUTE; SOURCES], queue: [None; PRIORITIES] }
+        Self { sources, route: [RESET_ROUTE; SOURCES], queue: [[None; PRIORITIES]; VCPUS] }
     }
 
     fn source(&self, lisn: u64, blame: HcallError) -> Result<u32, HcallError> {
         if lisn < u64::from(self.sources) { Ok(lisn as u32) } else { Err(blame) }
+    }
+
+    /// Server and priority were checked.
+    fn queue(&mut self, server: u32, priority: u8) -> &mut Option<Queue> {
+        &mut self.queue[server as usize][usize::from(priority)]
     }
 }
 
@@ -55,8 +62,8 @@ fn no_flags_but(flags: u64, known: u64) -> Result<(), HcallError> {
     if flags & !known == 0 { Ok(()) } else { Err(HcallError::Parameter) }
 }
 
-fn server(number: u64, blame: HcallError) -> Result<u32, HcallError> {
-    if number == 0 { Ok(0) } else { Err(blame) }
+fn server<M>(v: &Vcpu<M>, number: u64, blame: HcallError) -> Result<u32, HcallError> {
+    v.shared.server(number).map(|index| index as u32).ok_or(blame)
 }
 
 fn priority(number: u64, blame: HcallError) -> Result<u8, HcallError> {
@@ -64,10 +71,10 @@ fn priority(number: u64, blame: HcallError) -> Result<u8, HcallError> {
 }
 
 /// H_INT_GET_SOURCE_INFO(flags, lisn): characteristics, management page, trigger page, page shift.
-pub fn get_source_info<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
+pub fn get_source_info<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
     no_flags_but(ctx.gpr[4], 0)?;
-    let lisn = p.interrupts.source(ctx.gpr[5], HcallError::P2)?;
-    let trigger = p.machine.esb_trigger_page(lisn).0;
+    let lisn = v.shared.interrupts.lock().source(ctx.gpr[5], HcallError::P2)?;
+    let trigger = v.machine.esb_trigger_page(lisn).0;
     ctx.gpr[4] = 0;
     ctx.gpr[5] = trigger + (1 << PAGE_SHIFT);
     ctx.gpr[6] = trigger;
@@ -79,15 +86,16 @@ const SET_EISN: u64 = 2;
 const MASK: u64 = 1;
 
 /// H_INT_SET_SOURCE_CONFIG(flags, lisn, server, priority, eisn).
-pub fn set_source_config<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
+pub fn set_source_config<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
     let [flags, lisn, target, prio, eisn] = [4, 5, 6, 7, 8].map(|n| ctx.gpr[n]);
     no_flags_but(flags, SET_EISN | MASK)?;
-    let lisn = p.interrupts.source(lisn, HcallError::P2)?;
-    let old = p.interrupts.route[lisn as usize];
+    let mut interrupts = v.shared.interrupts.lock();
+    let lisn = interrupts.source(lisn, HcallError::P2)?;
+    let old = interrupts.route[lisn as usize];
     let route = if prio == u64::from(MASKED) {
         Route { priority: MASKED, ..old }
     } else {
-        let server = server(target, HcallError::P3)?;
+        let server = server(v, target, HcallError::P3)?;
         let priority = priority(prio, HcallError::P4)?;
         if flags & SET_EISN != 0 && eisn >> 31 != 0 {
             return Err(HcallError::P5);
@@ -96,16 +104,17 @@ pub fn set_source_config<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext
         let masked = flags & MASK != 0;
         Route { server, priority: if masked { MASKED } else { priority }, eisn }
     };
-    p.machine.route_source(lisn, route).map_err(|_| HcallError::Hardware)?;
-    p.interrupts.route[lisn as usize] = route;
+    v.machine.route_source(lisn, route).map_err(|_| HcallError::Hardware)?;
+    interrupts.route[lisn as usize] = route;
     done()
 }
 
 /// H_INT_GET_SOURCE_CONFIG(flags, lisn): server, priority, eisn.
-pub fn get_source_config<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
+pub fn get_source_config<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
     no_flags_but(ctx.gpr[4], 0)?;
-    let lisn = p.interrupts.source(ctx.gpr[5], HcallError::P2)?;
-    let route = p.interrupts.route[lisn as usize];
+    let interrupts = v.shared.interrupts.lock();
+    let lisn = interrupts.source(ctx.gpr[5], HcallError::P2)?;
+    let route = interrupts.route[lisn as usize];
     ctx.gpr[4] = u64::from(route.server);
     ctx.gpr[5] = u64::from(route.priority);
     ctx.gpr[6] = u64::from(route.eisn);
@@ -114,22 +123,23 @@ pub fn get_source_config<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext
 
 /// H_INT_GET_QUEUE_INFO(flags, server, priority): the queue's own event state page, of which none
 /// is mapped (all ones), and the queue's size as a power of two, 0 while it has none.
-pub fn get_queue_info<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
+pub fn get_queue_info<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
     no_flags_but(ctx.gpr[4], 0)?;
-    server(ctx.gpr[5], HcallError::P2)?;
+    let server = server(v, ctx.gpr[5], HcallError::P2)?;
     let priority = priority(ctx.gpr[6], HcallError::P3)?;
+    let queue = *v.shared.interrupts.lock().queue(server, priority);
     ctx.gpr[4] = u64::MAX;
-    ctx.gpr[5] = p.interrupts.queue[usize::from(priority)].map_or(0, |_| QUEUE_SHIFT);
+    ctx.gpr[5] = queue.map_or(0, |_| QUEUE_SHIFT);
     done()
 }
 
 const ALWAYS_NOTIFY: u64 = 1;
 
 /// H_INT_SET_QUEUE_CONFIG(flags, server, priority, page, size): size 0 takes the queue away.
-pub fn set_queue_config<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
+pub fn set_queue_config<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
     let [flags, target, prio, page, size] = [4, 5, 6, 7, 8].map(|n| ctx.gpr[n]);
     no_flags_but(flags, ALWAYS_NOTIFY)?;
-    let server = server(target, HcallError::P2)?;
+    let server = server(v, target, HcallError::P2)?;
     let priority = priority(prio, HcallError::P3)?;
     let memory: Option<(Hpa, u32)> = match size {
         0 => None,
@@ -138,13 +148,14 @@ pub fn set_queue_config<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext)
             if !page.is_multiple_of(bytes) {
                 return Err(HcallError::P4);
             }
-            let host = p.memory.translate(Gpa(page), bytes).map_err(|_| HcallError::P4)?;
+            let host = v.shared.memory.translate(Gpa(page), bytes).map_err(|_| HcallError::P4)?;
             Some((host, QUEUE_SHIFT as u32))
         }
         _ => return Err(HcallError::P5),
     };
-    p.machine.set_queue(server, priority, memory).map_err(|_| HcallError::Hardware)?;
-    p.interrupts.queue[usize::from(priority)] = memory.map(|_| Queue { guest: page, flags });
+    let mut interrupts = v.shared.interrupts.lock();
+    v.machine.set_queue(server, priority, memory).map_err(|_| HcallError::Hardware)?;
+    *interrupts.queue(server, priority) = memory.map(|_| Queue { guest: page, flags });
     done()
 }
 
@@ -152,15 +163,16 @@ const DEBUG: u64 = 1;
 
 /// H_INT_GET_QUEUE_CONFIG(flags, server, priority): flags (with the generation in bit 62 on
 /// request), page, size, and on request the next index.
-pub fn get_queue_config<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
+pub fn get_queue_config<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
     let [flags, target, prio] = [4, 5, 6].map(|n| ctx.gpr[n]);
     no_flags_but(flags, DEBUG)?;
-    let server = server(target, HcallError::P2)?;
+    let server = server(v, target, HcallError::P2)?;
     let priority = priority(prio, HcallError::P3)?;
-    let queue = p.interrupts.queue[usize::from(priority)];
+    let mut interrupts = v.shared.interrupts.lock();
+    let queue = *interrupts.queue(server, priority);
     let (generation, index) = match queue {
         Some(_) if flags & DEBUG != 0 => {
-            p.machine.queue_state(server, priority).map_err(|_| HcallError::Hardware)?
+            v.machine.queue_state(server, priority).map_err(|_| HcallError::Hardware)?
         }
         _ => (0, 0),
     };
@@ -174,27 +186,27 @@ pub fn get_queue_config<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext)
 const ESB_STORE: u64 = 1;
 
 /// H_INT_ESB(flags, lisn, offset, data): one 8-byte access to the source's management page.
-pub fn esb<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
+pub fn esb<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
     let [flags, lisn, offset, data] = [4, 5, 6, 7].map(|n| ctx.gpr[n]);
     no_flags_but(flags, ESB_STORE)?;
-    let lisn = p.interrupts.source(lisn, HcallError::P2)?;
+    let lisn = v.shared.interrupts.lock().source(lisn, HcallError::P2)?;
     if offset >= 1 << PAGE_SHIFT || !offset.is_multiple_of(8) {
         return Err(HcallError::P3);
     }
     ctx.gpr[4] = if flags & ESB_STORE != 0 {
-        p.machine.esb_store(lisn, offset, data);
+        v.machine.esb_store(lisn, offset, data);
         u64::MAX
     } else {
-        p.machine.esb_load(lisn, offset)
+        v.machine.esb_load(lisn, offset)
     };
     done()
 }
 
 /// H_INT_SYNC(flags, lisn).
-pub fn sync<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
+pub fn sync<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
     no_flags_but(ctx.gpr[4], 0)?;
-    let lisn = p.interrupts.source(ctx.gpr[5], HcallError::P2)?;
-    p.machine.sync_source(lisn).map_err(|_| HcallError::Hardware)?;
+    let lisn = v.shared.interrupts.lock().source(ctx.gpr[5], HcallError::P2)?;
+    v.machine.sync_source(lisn).map_err(|_| HcallError::Hardware)?;
     done()
 }
 
@@ -202,64 +214,67 @@ pub fn sync<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallRes
 const ESB_OFF: u64 = 0xd00;
 
 /// H_INT_RESET(flags): every source masked and off, as at first, every queue taken away.
-pub fn reset<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> HcallResult {
+pub fn reset<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
     no_flags_but(ctx.gpr[4], 0)?;
-    for lisn in 0..p.interrupts.sources {
-        if p.interrupts.route[lisn as usize] != RESET_ROUTE {
-            p.machine.route_source(lisn, RESET_ROUTE).map_err(|_| HcallError::Hardware)?;
-            p.interrupts.route[lisn as usize] = RESET_ROUTE;
+    let mut interrupts = v.shared.interrupts.lock();
+    for lisn in 0..interrupts.sources {
+        if interrupts.route[lisn as usize] != RESET_ROUTE {
+            v.machine.route_source(lisn, RESET_ROUTE).map_err(|_| HcallError::Hardware)?;
+            interrupts.route[lisn as usize] = RESET_ROUTE;
         }
         // The guest switches its sources on by itself, with no exit that would tell.
-        p.machine.esb_load(lisn, ESB_OFF);
+        v.machine.esb_load(lisn, ESB_OFF);
     }
-    for priority in 0..PRIORITIES {
-        if p.interrupts.queue[priority].is_some() {
-            p.machine.set_queue(0, priority as u8, None).map_err(|_| HcallError::Hardware)?;
-            p.interrupts.queue[priority] = None;
+    for server in 0..v.shared.vcpus as u32 {
+        for priority in 0..PRIORITIES as u8 {
+            if interrupts.queue(server, priority).is_some() {
+                v.machine.set_queue(server, priority, None).map_err(|_| HcallError::Hardware)?;
+                *interrupts.queue(server, priority) = None;
+            }
         }
     }
     done()
 }
 
 /// H_INT_SET_OS_REPORTING_LINE, H_INT_GET_OS_REPORTING_LINE: not offered.
-pub fn reporting_line<M: Power9>(_: &mut Partition<M>, _: &mut GuestContext) -> HcallResult {
+pub fn reporting_line<M: Power9>(_: &mut Vcpu<M>, _: &mut GuestContext) -> HcallResult {
     Err(HcallError::Function)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{Fake, RAM, hcall, partition};
+    use super::super::fake::{Fake, RAM, hcall, vcpu};
     use super::super::hcall::serve;
     use super::*;
 
-    fn call(p: &mut Partition<Fake>, args: &[u64]) -> [u64; 5] {
+    fn call(v: &mut Vcpu<Fake>, args: &[u64]) -> [u64; 5] {
         let mut ctx = hcall(args);
-        let _ = serve(p, &mut ctx);
+        let _ = serve(v, &mut ctx);
         [3, 4, 5, 6, 7].map(|n| ctx.gpr[n])
     }
 
-    fn code(p: &mut Partition<Fake>, args: &[u64]) -> i64 {
-        call(p, args)[0] as i64
+    fn code(v: &mut Vcpu<Fake>, args: &[u64]) -> i64 {
+        call(v, args)[0] as i64
     }
 
     #[test]
     fn sources_are_described_and_bounded() {
-        let mut p = partition();
+        let mut v = vcpu();
         let page = 0x6_0100_0000_0000 + 3 * 0x2_0000;
-        assert_eq!(call(&mut p, &[0x3a8, 0, 3]), [0, 0, page + 0x1_0000, page, 16]);
-        assert_eq!(code(&mut p, &[0x3a8, 0, 4]), -55);
-        assert_eq!(code(&mut p, &[0x3a8, 1, 0]), -4);
+        assert_eq!(call(&mut v, &[0x3a8, 0, 3]), [0, 0, page + 0x1_0000, page, 16]);
+        assert_eq!(code(&mut v, &[0x3a8, 0, 4]), -55);
+        assert_eq!(code(&mut v, &[0x3a8, 1, 0]), -4);
     }
 
     #[test]
     fn routes_are_checked_kept_and_reset() {
-        let mut p = partition();
-        assert_eq!(code(&mut p, &[0x3ac, 2, 1, 0, 6, 16]), 0);
+        let mut v = vcpu();
+        assert_eq!(code(&mut v, &[0x3ac, 2, 1, 0, 6, 16]), 0);
         let route = Route { server: 0, priority: 6, eisn: 16 };
-        assert_eq!(p.machine.routes, [(1, route)]);
-        assert_eq!(call(&mut p, &[0x3b0, 0, 1])[..4], [0, 0, 6, 16]);
-        assert_eq!(code(&mut p, &[0x3ac, 0, 1, 0, 0xff, 0]), 0);
-        assert_eq!(call(&mut p, &[0x3b0, 0, 1])[..4], [0, 0, 0xff, 16], "masked, number kept");
+        assert_eq!(v.machine.routes, [(1, route)]);
+        assert_eq!(call(&mut v, &[0x3b0, 0, 1])[..4], [0, 0, 6, 16]);
+        assert_eq!(code(&mut v, &[0x3ac, 0, 1, 0, 0xff, 0]), 0);
+        assert_eq!(call(&mut v, &[0x3b0, 0, 1])[..4], [0, 0, 0xff, 16], "masked, number kept");
         for (args, expected) in [
             ([4, 1, 0, 6, 16], -4),
             ([2, 4, 0, 6, 16], -55),
@@ -268,12 +283,12 @@ mod tests {
             ([2, 1, 0, 6, 1 << 31], -58),
         ] {
             let [a, b, c, d, e] = args;
-            assert_eq!(code(&mut p, &[0x3ac, a, b, c, d, e]), expected, "{args:x?}");
+            assert_eq!(code(&mut v, &[0x3ac, a, b, c, d, e]), expected, "{args:x?}");
         }
-        p.machine.hardware_fails = true;
-        assert_eq!(code(&mut p, &[0x3ac, 2, 1, 0, 5, 17]), -1);
+        v.machine.hardware_fails = true;
+        assert_eq!(code(&mut v, &[0x3ac, 2, 1, 0, 5, 17]), -1);
         assert_eq!(
-            call(&mut p, &[0x3b0, 0, 1])[..4],
+            call(&mut v, &[0x3b0, 0, 1])[..4],
             [0, 0, 0xff, 16],
             "a failure changes nothing"
         );
@@ -281,12 +296,12 @@ mod tests {
 
     #[test]
     fn queues_lie_in_guest_ram_or_are_refused() {
-        let mut p = partition();
+        let mut v = vcpu();
         let page = RAM.0 + 0x1_0000;
-        assert_eq!(code(&mut p, &[0x3b8, 1, 0, 6, page, 16]), 0);
-        assert_eq!(call(&mut p, &[0x3bc, 0, 0, 6]), [0, 1, page, 16, 0]);
-        assert_eq!(call(&mut p, &[0x3bc, 1, 0, 6]), [0, 1 | 2, page, 16, 5]);
-        assert_eq!(call(&mut p, &[0x3b4, 0, 0, 6])[..3], [0, u64::MAX, 16]);
+        assert_eq!(code(&mut v, &[0x3b8, 1, 0, 6, page, 16]), 0);
+        assert_eq!(call(&mut v, &[0x3bc, 0, 0, 6]), [0, 1, page, 16, 0]);
+        assert_eq!(call(&mut v, &[0x3bc, 1, 0, 6]), [0, 1 | 2, page, 16, 5]);
+        assert_eq!(call(&mut v, &[0x3b4, 0, 0, 6])[..3], [0, u64::MAX, 16]);
         for (args, expected) in [
             ([2, 0, 6, page, 16], -4),
             ([1, 1, 6, page, 16], -55),
@@ -297,24 +312,24 @@ mod tests {
             ([1, 0, 6, page, 12], -58),
         ] {
             let [a, b, c, d, e] = args;
-            assert_eq!(code(&mut p, &[0x3b8, a, b, c, d, e]), expected, "{args:x?}");
+            assert_eq!(code(&mut v, &[0x3b8, a, b, c, d, e]), expected, "{args:x?}");
         }
-        assert_eq!(code(&mut p, &[0x3d0, 0]), 0);
-        assert_eq!(p.machine.queues.last(), Some(&(0, 6, None)));
-        assert_eq!(p.machine.esb, [0, 1, 2, 3].map(|lisn| (lisn, 0xd00, None)), "all are off");
-        assert_eq!(call(&mut p, &[0x3bc, 0, 0, 6]), [0, 0, 0, 0, 0]);
+        assert_eq!(code(&mut v, &[0x3d0, 0]), 0);
+        assert_eq!(v.machine.queues.last(), Some(&(0, 6, None)));
+        assert_eq!(v.machine.esb, [0, 1, 2, 3].map(|lisn| (lisn, 0xd00, None)), "all are off");
+        assert_eq!(call(&mut v, &[0x3bc, 0, 0, 6]), [0, 0, 0, 0, 0]);
     }
 
     #[test]
     fn event_state_accesses_stay_on_their_page() {
-        let mut p = partition();
-        assert_eq!(call(&mut p, &[0x3c8, 0, 1, 0x800, 0])[..2], [0, 3]);
-        assert_eq!(call(&mut p, &[0x3c8, 1, 1, 0x400, 9])[..2], [0, u64::MAX]);
-        assert_eq!(p.machine.esb, [(1, 0x800, None), (1, 0x400, Some(9))]);
-        assert_eq!(code(&mut p, &[0x3c8, 0, 1, 0x1_0000, 0]), -56);
-        assert_eq!(code(&mut p, &[0x3c8, 0, 1, 4, 0]), -56);
-        assert_eq!(code(&mut p, &[0x3c8, 2, 1, 0, 0]), -4);
-        assert_eq!(code(&mut p, &[0x3cc, 0, 9]), -55);
-        assert_eq!(code(&mut p, &[0x3c0, 0, 0, 0]), -2);
+        let mut v = vcpu();
+        assert_eq!(call(&mut v, &[0x3c8, 0, 1, 0x800, 0])[..2], [0, 3]);
+        assert_eq!(call(&mut v, &[0x3c8, 1, 1, 0x400, 9])[..2], [0, u64::MAX]);
+        assert_eq!(v.machine.esb, [(1, 0x800, None), (1, 0x400, Some(9))]);
+        assert_eq!(code(&mut v, &[0x3c8, 0, 1, 0x1_0000, 0]), -56);
+        assert_eq!(code(&mut v, &[0x3c8, 0, 1, 4, 0]), -56);
+        assert_eq!(code(&mut v, &[0x3c8, 2, 1, 0, 0]), -4);
+        assert_eq!(code(&mut v, &[0x3cc, 0, 9]), -55);
+        assert_eq!(code(&mut v, &[0x3c0, 0, 0, 0]), -2);
     }
 }

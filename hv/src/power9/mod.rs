@@ -16,11 +16,13 @@ pub(crate) mod fake;
 pub mod hcall;
 pub mod inject;
 pub mod interrupts;
-pub mod partition;
+pub mod lock;
 pub mod regs;
 pub mod report;
 pub mod rtas;
+pub mod vcpu;
 
 pub use board::Power9;
 pub use context::GuestContext;
-pub use partition::Partition;
+pub use lock::Lock;
+pub use vcpu::{Shared, Vcpu};

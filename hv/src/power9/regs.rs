@@ -41,6 +41,8 @@ pub mod lpcr {
     pub const LD: u64 = 0x2_0000;
     /// Doorbells, external, decrementer and maintenance interrupts leave `stop`.
     pub const PECE: u64 = 0x1_f000;
+    /// Of these the decrementers.
+    pub const PECE_DECREMENTER: u64 = 0x2000;
     /// The guest may issue tlbie.
     pub const GTSE: u64 = 0x400;
     /// Hypervisor state ignores external interrupts.

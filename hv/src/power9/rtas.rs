@@ -9,12 +9,13 @@ use anchorite_spec::{End, ExitReason};
 
 use super::board::Power9;
 use super::context::GuestContext;
-use super::partition::Partition;
+use super::vcpu::{State, Vcpu};
 use crate::core::{Action, DateTime};
 use crate::mem::{Gpa, GuestSlice};
 
 const SUCCESS: i32 = 0;
 const HARDWARE: i32 = -1;
+const BUSY: i32 = -2;
 const PARAMETER: i32 = -3;
 
 const ARGS: usize = 16;
@@ -49,98 +50,102 @@ impl Call {
 }
 
 /// Serves the stub's hypercall; r4 is the buffer's guest real address, 32 bits of it.
-pub fn serve<M: Power9>(p: &mut Partition<M>, ctx: &mut GuestContext) -> Action {
-    let Some((token, call)) = accept(p, ctx.gpr[4] & 0xffff_ffff) else {
-        p.count(ExitReason::RtasUnknown);
+pub fn serve<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
+    let Some((token, call)) = accept(v, ctx.gpr[4] & 0xffff_ffff) else {
+        v.count(ExitReason::RtasUnknown);
         ctx.gpr[3] = PARAMETER as i64 as u64;
         return Action::Resume;
     };
     ctx.gpr[3] = 0;
     match token {
         token::POWER_OFF => {
-            p.count(ExitReason::RtasPowerOff);
+            v.count(ExitReason::RtasPowerOff);
             if call.has(2, 1) { Action::End(End::PoweredOff) } else { call.answer(PARAMETER) }
         }
         token::SYSTEM_REBOOT => {
-            p.count(ExitReason::RtasSystemReboot);
+            v.count(ExitReason::RtasSystemReboot);
             if call.has(0, 1) { Action::End(End::Rebooted) } else { call.answer(PARAMETER) }
         }
-        token::OS_TERM => os_term(p, &call),
-        token::DISPLAY_CHARACTER => display_character(p, &call),
-        token::GET_TIME_OF_DAY => get_time_of_day(p, &call),
-        token::SET_TIME_OF_DAY => set_time_of_day(p, &call),
+        token::OS_TERM => os_term(v, &call),
+        token::DISPLAY_CHARACTER => display_character(v, &call),
+        token::GET_TIME_OF_DAY => get_time_of_day(v, &call),
+        token::SET_TIME_OF_DAY => set_time_of_day(v, &call),
+        token::START_CPU => start_cpu(v, &call),
+        token::STOP_SELF => stop_self(v, ctx, &call),
+        token::QUERY_CPU_STOPPED_STATE => query_cpu_stopped_state(v, &call),
         token::GET_SYSTEM_PARAMETER => {
-            p.count(ExitReason::RtasGetSystemParameter);
+            v.count(ExitReason::RtasGetSystemParameter);
             // No parameter is kept; "not supported" is what the call says of one it does not have.
             call.answer(PARAMETER)
         }
         _ => {
-            p.count(ExitReason::RtasUnknown);
+            v.count(ExitReason::RtasUnknown);
             call.answer(PARAMETER)
         }
     }
 }
 
-fn accept<M>(p: &Partition<M>, address: u64) -> Option<(u32, Call)> {
-    let head = p.memory.view(Gpa(address), 4 * HEAD_WORDS).ok()?;
+fn accept<M>(v: &Vcpu<M>, address: u64) -> Option<(u32, Call)> {
+    let head = v.shared.memory.view(Gpa(address), 4 * HEAD_WORDS).ok()?;
     let (token, inputs, outputs) = (head.read_be32(0), head.read_be32(4), head.read_be32(8));
     let (inputs, outputs) = (inputs as usize, outputs as usize);
     if inputs > ARGS || outputs > ARGS {
         return None;
     }
     let words = HEAD_WORDS + inputs + outputs;
-    let buffer = p.memory.view(Gpa(address), 4 * words).ok()?;
+    let buffer = v.shared.memory.view(Gpa(address), 4 * words).ok()?;
     Some((token, Call { buffer, inputs, outputs }))
 }
 
 /// ibm,os-term(string): the guest's panic. Linux may hand over no string; the line that it has
 /// just printed then stands in.
-fn os_term<M: Power9>(p: &mut Partition<M>, call: &Call) -> Action {
-    p.count(ExitReason::RtasOsTerm);
+fn os_term<M: Power9>(v: &mut Vcpu<M>, call: &Call) -> Action {
+    v.count(ExitReason::RtasOsTerm);
     if !call.has(1, 1) {
         return call.answer(PARAMETER);
     }
     let address = call.input(0);
     let mut byte = [0];
     for i in 0..anchorite_spec::epitaph::TEXT_BYTES as u64 {
-        let Ok(view) = p.memory.view(Gpa(u64::from(address) + i), 1) else { break };
+        let Ok(view) = v.shared.memory.view(Gpa(u64::from(address) + i), 1) else { break };
         view.read(0, &mut byte);
         if address == 0 || byte[0] == 0 {
             break;
         }
-        p.last_words.push(&byte);
+        v.last_words.push(&byte);
     }
-    if p.last_words.as_bytes().is_empty() {
+    if v.last_words.as_bytes().is_empty() {
         let mut line = [0; 256];
-        match p.tail.last_line_with(b"Kernel panic", &mut line) {
-            Some(len) => p.last_words.push(&line[..len]),
-            None => p.last_words.push(b"the guest gave no text"),
+        match v.shared.console.lock().last_line_with(b"Kernel panic", &mut line) {
+            Some(len) => v.last_words.push(&line[..len]),
+            None => v.last_words.push(b"the guest gave no text"),
         }
     }
     Action::End(End::GuestPanic)
 }
 
 /// display-character(character).
-fn display_character<M: Power9>(p: &mut Partition<M>, call: &Call) -> Action {
-    p.count(ExitReason::RtasDisplayCharacter);
+fn display_character<M: Power9>(v: &mut Vcpu<M>, call: &Call) -> Action {
+    v.count(ExitReason::RtasDisplayCharacter);
     if !call.has(1, 1) {
         return call.answer(PARAMETER);
     }
     let byte = [call.input(0) as u8];
-    if !p.machine.console_write(&byte) {
-        return call.answer(-2);
+    let mut tail = v.shared.console.lock();
+    if !v.machine.console_write(&byte) {
+        return call.answer(BUSY);
     }
-    p.tail.push(&byte);
+    tail.push(&byte);
     call.answer(SUCCESS)
 }
 
 /// get-time-of-day: status, year, month, day, hour, minute, second, nanosecond.
-fn get_time_of_day<M: Power9>(p: &mut Partition<M>, call: &Call) -> Action {
-    p.count(ExitReason::RtasGetTimeOfDay);
+fn get_time_of_day<M: Power9>(v: &mut Vcpu<M>, call: &Call) -> Action {
+    v.count(ExitReason::RtasGetTimeOfDay);
     if !call.has(0, 8) {
         return call.answer(PARAMETER);
     }
-    let Some(now) = p.machine.clock() else { return call.answer(HARDWARE) };
+    let Some(now) = v.machine.clock() else { return call.answer(HARDWARE) };
     let fields = [now.year, now.month, now.day, now.hour, now.minute, now.second, now.nanosecond];
     for (n, field) in fields.into_iter().enumerate() {
         call.set_output(n + 1, field);
@@ -149,8 +154,8 @@ fn get_time_of_day<M: Power9>(p: &mut Partition<M>, call: &Call) -> Action {
 }
 
 /// set-time-of-day(year, month, day, hour, minute, second, nanosecond).
-fn set_time_of_day<M: Power9>(p: &mut Partition<M>, call: &Call) -> Action {
-    p.count(ExitReason::RtasSetTimeOfDay);
+fn set_time_of_day<M: Power9>(v: &mut Vcpu<M>, call: &Call) -> Action {
+    v.count(ExitReason::RtasSetTimeOfDay);
     if !call.has(7, 1) {
         return call.answer(PARAMETER);
     }
@@ -160,29 +165,69 @@ fn set_time_of_day<M: Power9>(p: &mut Partition<M>, call: &Call) -> Action {
     if !now.is_valid() {
         return call.answer(PARAMETER);
     }
-    call.answer(if p.machine.set_clock(now) { SUCCESS } else { HARDWARE })
+    call.answer(if v.machine.set_clock(now) { SUCCESS } else { HARDWARE })
+}
+
+/// start-cpu(server, address, r3): the CPU begins there in 64-bit real mode.
+fn start_cpu<M: Power9>(v: &mut Vcpu<M>, call: &Call) -> Action {
+    v.count(ExitReason::RtasStartCpu);
+    if !call.has(3, 1) {
+        return call.answer(PARAMETER);
+    }
+    let [server, entry, argument] = [0, 1, 2].map(|n| u64::from(call.input(n)));
+    let Some(target) = v.shared.server(server) else { return call.answer(PARAMETER) };
+    if !entry.is_multiple_of(4) || v.shared.memory.translate(Gpa(entry), 4).is_err() {
+        return call.answer(PARAMETER);
+    }
+    call.answer(if v.start(target, entry, argument) { SUCCESS } else { HARDWARE })
+}
+
+/// stop-self: returns only when no CPU would be left; otherwise the CPU goes on where start-cpu
+/// sends it.
+fn stop_self<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext, call: &Call) -> Action {
+    v.count(ExitReason::RtasStopSelf);
+    if !call.has(0, 1) {
+        return call.answer(PARAMETER);
+    }
+    if !v.stop() {
+        v.last_words.push(b"the guest stopped its last CPU");
+        return Action::End(End::GuestPanic);
+    }
+    v.await_start(ctx);
+    Action::Resume
+}
+
+/// query-cpu-stopped-state(server): status, state.
+fn query_cpu_stopped_state<M: Power9>(v: &mut Vcpu<M>, call: &Call) -> Action {
+    const STOPPED: u32 = 0;
+    const NOT_STOPPED: u32 = 2;
+    v.count(ExitReason::RtasQueryCpuStoppedState);
+    if !call.has(1, 2) {
+        return call.answer(PARAMETER);
+    }
+    let Some(target) = v.shared.server(call.input(0).into()) else {
+        return call.answer(PARAMETER);
+    };
+    let stopped = v.shared.states.lock()[target] == State::Stopped;
+    call.set_output(1, if stopped { STOPPED } else { NOT_STOPPED });
+    call.answer(SUCCESS)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{Fake, RAM, hcall, partition};
+    use super::super::fake::{Fake, RAM, hcall, vcpu, vcpu_of};
     use super::*;
 
     const AT: u64 = RAM.0 + 0x100;
 
     /// Makes one call with its arguments at [`AT`]; returns what follows and the outputs.
-    fn call(
-        p: &mut Partition<Fake>,
-        token: u32,
-        inputs: &[u32],
-        outputs: usize,
-    ) -> (Action, Vec<u32>) {
-        let buffer = p.memory.view(Gpa(AT), 256).expect("RAM");
+    fn call(v: &mut Vcpu<Fake>, token: u32, inputs: &[u32], outputs: usize) -> (Action, Vec<u32>) {
+        let buffer = v.shared.memory.view(Gpa(AT), 256).expect("RAM");
         let head = [token, inputs.len() as u32, outputs as u32];
         for (n, word) in head.iter().chain(inputs).enumerate() {
             buffer.write_be32(4 * n, *word);
         }
-        let action = serve(p, &mut hcall(&[super::super::hcall::H_RTAS, AT]));
+        let action = serve(v, &mut hcall(&[super::super::hcall::H_RTAS, AT]));
         let first = 3 + inputs.len();
         (action, (first..first + outputs).map(|n| buffer.read_be32(4 * n)).collect())
     }
@@ -191,68 +236,118 @@ mod tests {
 
     #[test]
     fn ends() {
-        let mut p = partition();
+        let mut v = vcpu();
         assert_eq!(
-            call(&mut p, token::POWER_OFF, &[u32::MAX; 2], 1).0,
+            call(&mut v, token::POWER_OFF, &[u32::MAX; 2], 1).0,
             Action::End(End::PoweredOff)
         );
-        assert_eq!(call(&mut p, token::SYSTEM_REBOOT, &[], 1).0, Action::End(End::Rebooted));
-        assert_eq!(call(&mut p, token::POWER_OFF, &[], 1), (Action::Resume, vec![REFUSED]));
+        assert_eq!(call(&mut v, token::SYSTEM_REBOOT, &[], 1).0, Action::End(End::Rebooted));
+        assert_eq!(call(&mut v, token::POWER_OFF, &[], 1), (Action::Resume, vec![REFUSED]));
     }
 
     #[test]
     fn a_panic_brings_its_text_or_the_console_has_it() {
-        let mut p = partition();
+        let mut v = vcpu();
         let text = RAM.0 + 0x800;
-        p.memory.view(Gpa(text), 32).expect("RAM").write(0, b"OS panic: oh\0rest");
-        let (action, _) = call(&mut p, token::OS_TERM, &[text as u32], 1);
+        v.shared.memory.view(Gpa(text), 32).expect("RAM").write(0, b"OS panic: oh\0rest");
+        let (action, _) = call(&mut v, token::OS_TERM, &[text as u32], 1);
         assert_eq!(action, Action::End(End::GuestPanic));
-        assert_eq!(p.last_words.as_bytes(), b"OS panic: oh");
+        assert_eq!(v.last_words.as_bytes(), b"OS panic: oh");
 
-        let mut p = partition();
-        p.tail.push(b"[ 1.0] Kernel panic - not syncing: why\r\n");
-        let _ = call(&mut p, token::OS_TERM, &[0], 1);
-        assert_eq!(p.last_words.as_bytes(), b"Kernel panic - not syncing: why");
+        let mut v = vcpu();
+        v.shared.console.lock().push(b"[ 1.0] Kernel panic - not syncing: why\r\n");
+        let _ = call(&mut v, token::OS_TERM, &[0], 1);
+        assert_eq!(v.last_words.as_bytes(), b"Kernel panic - not syncing: why");
     }
 
     #[test]
     fn the_clock_is_read_and_set() {
-        let mut p = partition();
-        assert_eq!(call(&mut p, token::GET_TIME_OF_DAY, &[], 8).1[0], HARDWARE as u32);
+        let mut v = vcpu();
+        assert_eq!(call(&mut v, token::GET_TIME_OF_DAY, &[], 8).1[0], HARDWARE as u32);
         let date = [2026, 11, 22, 23, 59, 58, 7];
-        assert_eq!(call(&mut p, token::SET_TIME_OF_DAY, &date, 1).1, [0]);
-        assert_eq!(call(&mut p, token::GET_TIME_OF_DAY, &[], 8).1[1..], date);
+        assert_eq!(call(&mut v, token::SET_TIME_OF_DAY, &date, 1).1, [0]);
+        assert_eq!(call(&mut v, token::GET_TIME_OF_DAY, &[], 8).1[1..], date);
         let wrong = [2026, 2, 30, 0, 0, 0, 0];
-        assert_eq!(call(&mut p, token::SET_TIME_OF_DAY, &wrong, 1).1, [REFUSED]);
+        assert_eq!(call(&mut v, token::SET_TIME_OF_DAY, &wrong, 1).1, [REFUSED]);
     }
 
     #[test]
     fn characters_and_parameters() {
-        let mut p = partition();
-        assert_eq!(call(&mut p, token::DISPLAY_CHARACTER, &[0x141], 1).1, [0]);
-        assert_eq!(p.machine.output, b"A");
-        assert_eq!(call(&mut p, token::GET_SYSTEM_PARAMETER, &[44, 0, 4096], 1).1, [REFUSED]);
-        assert_eq!(call(&mut p, 999, &[], 1).1, [REFUSED]);
+        let mut v = vcpu();
+        assert_eq!(call(&mut v, token::DISPLAY_CHARACTER, &[0x141], 1).1, [0]);
+        assert_eq!(v.machine.output, b"A");
+        assert_eq!(call(&mut v, token::GET_SYSTEM_PARAMETER, &[44, 0, 4096], 1).1, [REFUSED]);
+        assert_eq!(call(&mut v, 999, &[], 1).1, [REFUSED]);
+    }
+
+    #[test]
+    fn cpus_start_stop_and_are_asked_after() {
+        let mut v = vcpu_of(3);
+        let query = |v: &mut _, server| call(v, token::QUERY_CPU_STOPPED_STATE, &[server], 2).1;
+        assert_eq!(query(&mut v, 0), [0, 2]);
+        assert_eq!(query(&mut v, 1), [0, 0]);
+        assert_eq!(query(&mut v, 3)[0], REFUSED);
+        let entry = RAM.0 as u32;
+        for (args, status) in [
+            ([1, entry, 9], 0),
+            ([1, entry, 9], HARDWARE as u32),
+            ([0, entry, 9], HARDWARE as u32),
+            ([3, entry, 9], REFUSED),
+            ([u32::MAX, entry, 9], REFUSED),
+            ([2, entry + 2, 9], REFUSED),
+            ([2, (RAM.0 + RAM.1) as u32, 9], REFUSED),
+        ] {
+            assert_eq!(call(&mut v, token::START_CPU, &args, 1).1, [status], "{args:x?}");
+        }
+        assert_eq!(v.machine.kicked, [1]);
+        assert_eq!(query(&mut v, 1), [0, 2], "on its way");
+        assert_eq!(query(&mut v, 2), [0, 0], "what was refused has no effect");
+        assert_eq!(call(&mut v, token::STOP_SELF, &[7], 1).1, [REFUSED]);
+        let shared = v.shared;
+        let again = State::Starting { entry: RAM.0 + 0x40, argument: 0x1234 };
+        v.machine.meanwhile = Some(Box::new(move || {
+            assert_eq!(shared.states.lock()[0], State::Stopped);
+            shared.states.lock()[0] = again;
+        }));
+        let buffer = v.shared.memory.view(Gpa(AT), 16).expect("RAM");
+        [token::STOP_SELF, 0, 1]
+            .iter()
+            .zip([0, 4, 8])
+            .for_each(|(w, at)| buffer.write_be32(at, *w));
+        let mut ctx = hcall(&[super::super::hcall::H_RTAS, AT]);
+        assert_eq!(serve(&mut v, &mut ctx), Action::Resume);
+        assert_eq!((ctx.nip, ctx.gpr[3]), (RAM.0 + 0x40, 0x1234));
+        for reason in [ExitReason::RtasStopSelf, ExitReason::RtasStartCpu] {
+            assert!(v.row.count[reason.slot()] > 0);
+        }
+    }
+
+    #[test]
+    fn the_last_cpu_that_stops_ends_the_run() {
+        let mut v = vcpu_of(2);
+        let (action, _) = call(&mut v, token::STOP_SELF, &[], 1);
+        assert_eq!(action, Action::End(End::GuestPanic));
+        assert_eq!(v.last_words.as_bytes(), b"the guest stopped its last CPU");
     }
 
     #[test]
     fn buffers_outside_guest_ram_are_refused() {
-        let mut p = partition();
+        let mut v = vcpu();
         let end = RAM.0 + RAM.1;
         for address in [0, end - 8, end, 0xffff_fff8] {
             let mut ctx = hcall(&[super::super::hcall::H_RTAS, address]);
-            assert_eq!(serve(&mut p, &mut ctx), Action::Resume);
+            assert_eq!(serve(&mut v, &mut ctx), Action::Resume);
             assert_eq!(ctx.gpr[3] as i64, -3);
         }
         // A head that fits, with arguments that do not.
-        let head = p.memory.view(Gpa(end - 12), 12).expect("RAM");
+        let head = v.shared.memory.view(Gpa(end - 12), 12).expect("RAM");
         head.write_be32(0, token::POWER_OFF);
         for (inputs, outputs) in [(2, 1), (17, 0), (0, 17), (u32::MAX, u32::MAX)] {
             head.write_be32(4, inputs);
             head.write_be32(8, outputs);
             let mut ctx = hcall(&[super::super::hcall::H_RTAS, end - 12]);
-            assert_eq!(serve(&mut p, &mut ctx), Action::Resume);
+            assert_eq!(serve(&mut v, &mut ctx), Action::Resume);
         }
-        assert_eq!(p.ledger.row[0].count[ExitReason::RtasUnknown.slot()], 8);
+        assert_eq!(v.row.count[ExitReason::RtasUnknown.slot()], 8);
     }
 }

@@ -180,6 +180,9 @@ fn rtas_node(layout: &GuestLayout) -> DeviceTreeNode {
         ("system-reboot", rtas::SYSTEM_REBOOT),
         ("ibm,os-term", rtas::OS_TERM),
         ("display-character", rtas::DISPLAY_CHARACTER),
+        ("start-cpu", rtas::START_CPU),
+        ("stop-self", rtas::STOP_SELF),
+        ("query-cpu-stopped-state", rtas::QUERY_CPU_STOPPED_STATE),
         ("get-time-of-day", rtas::GET_TIME_OF_DAY),
         ("set-time-of-day", rtas::SET_TIME_OF_DAY),
         ("ibm,get-system-parameter", rtas::GET_SYSTEM_PARAMETER),
@@ -187,8 +190,14 @@ fn rtas_node(layout: &GuestLayout) -> DeviceTreeNode {
         set(&mut node, service, token);
     }
     set(&mut node, "ibm,extended-os-term", [0u8; 0]);
-    let functions =
-        ["hcall-set-mode", "hcall-splpar", "hcall-term", "hcall-interrupt", "hcall-rpt-invalidate"];
+    let functions = [
+        "hcall-set-mode",
+        "hcall-splpar",
+        "hcall-term",
+        "hcall-interrupt",
+        "hcall-join",
+        "hcall-rpt-invalidate",
+    ];
     set(&mut node, "ibm,hypertas-functions", functions.as_slice());
     set(&mut node, "rtas-version", 1u32);
     set(&mut node, "rtas-error-log-max", 0x800u32);

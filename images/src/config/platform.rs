@@ -137,8 +137,8 @@ pub const POWERNV: Platform = Platform {
     timebase_hz: 512_000_000,
     guest_space: Range::new(0, 1 << 52),
     guest_zero: true,
-    boot_stack: 32 << 10,
-    vcpus: 1,
+    boot_stack: 64 << 10,
+    vcpus: 4,
     forbidden: &FORBIDDEN,
     arm: None,
 };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What the loader found and set up, handed to the resident firmware once.
 
+use anchorite_spec::manifest::VCPUS;
+
 /// Guest interrupt sources at most.
 pub const SOURCES: usize = anchorite_hv::power9::interrupts::SOURCES;
 /// Interrupts of OPAL's own devices at most.
@@ -18,6 +20,25 @@ pub struct OpalInterrupt {
     pub eoi_page: u64,
 }
 
+/// One vCPU's core. All addresses are host real.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub struct Core {
+    /// Its thread's processor identification register.
+    pub pir: u32,
+    /// The vCPU's virtual processor in the thread context's CAM line, without its valid bit.
+    pub guest_cam: u32,
+    /// The thread's own event queue: 4 KiB.
+    pub own_queue: u64,
+    /// The trigger page of the source by which others kick it; an event in that queue.
+    pub kick_trigger: u64,
+    /// Its management page.
+    pub kick_manage: u64,
+}
+
+/// What a kick leaves in a thread's own queue. OPAL's interrupts have lower numbers.
+pub const KICK_EVENT: u32 = 0x7fff_ffff;
+
 /// The loader's findings. All addresses are host real.
 #[repr(C)]
 pub struct BootInfo {
@@ -33,12 +54,10 @@ pub struct BootInfo {
     pub heartbeat_ticks: u64,
     /// XIVE thread management area, hypervisor page.
     pub tima_hv: u64,
-    /// The thread's own event queue: 4 KiB.
-    pub own_queue: u64,
-    /// The guest's virtual processor, as OPAL numbers it.
+    /// The first vCPU's virtual processor, as OPAL numbers it; the others follow.
     pub guest_vp: u64,
-    /// The guest's virtual processor in the thread context's CAM line, with its valid bit.
-    pub guest_cam: u32,
+    /// Always 0.
+    pub reserved: u32,
     /// Guest sources in use.
     pub sources: u32,
     /// OPAL interrupts in use.
@@ -51,6 +70,8 @@ pub struct BootInfo {
     pub clock_ticks: u64,
     /// H_GET_CPU_CHARACTERISTICS' words.
     pub characteristics: [u64; 2],
+    /// The vCPUs' cores.
+    pub core: [Core; VCPUS],
     /// Global interrupt number of each guest source.
     pub irq: [u32; SOURCES],
     /// Trigger page of each guest source; the management page follows it.

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The hypervisor's machine: one POWER9 core over OPAL.
+//! The hypervisor's machine: POWER9 cores over OPAL.
 use core::ptr;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use anchorite_hv::core::calendar::CachedClock;
 use anchorite_hv::core::{DateTime, Machine};
 use anchorite_hv::mem::{Gpa, Hpa};
-use anchorite_hv::power9::Power9;
 use anchorite_hv::power9::board::{HardwareError, HviSource, Route, StorageFault};
 use anchorite_hv::power9::interrupts::{MASKED, PAGE_SHIFT};
 use anchorite_hv::power9::regs::lpcr;
+use anchorite_hv::power9::{Lock, Power9};
 
-use super::boot_info::BootInfo;
+use super::boot_info::{BootInfo, Core, KICK_EVENT};
 use super::core::{self as cpu, Scope, mfspr, mtspr, spr};
 use super::opal::{Opal, OpalError, code};
 use super::tima::Tima;
@@ -24,36 +25,44 @@ const OWN_ENTRIES: u32 = 1024;
 /// A decrementer value that does not run out: more than a year.
 const LONG: u64 = 1 << 54;
 /// Bytes that OPAL took only in part wait here.
-const PENDING: usize = 64;
-
-/// One POWER9 core over OPAL.
-pub struct PowerNv {
-    /// OPAL.
-    pub opal: Opal,
-    info: &'static BootInfo,
-    tima: Tima,
-    partition_entry: *mut [u64; 2],
-    esb_guest: u64,
-    lpcr: u64,
-    clock: Option<CachedClock>,
-    timebase_hz: u64,
-    heartbeat_at: u64,
-    own_index: u32,
-    own_generation: u32,
-    pending: [u8; PENDING],
-    pending_len: usize,
+struct Pending {
+    bytes: [u8; 64],
+    len: usize,
 }
 
-impl PowerNv {
+impl Pending {
+    fn flush(&mut self, opal: &Opal) -> bool {
+        if self.len > 0 {
+            let taken = opal.console_write(&self.bytes[..self.len]).min(self.len);
+            self.bytes.copy_within(taken..self.len, 0);
+            self.len -= taken;
+        }
+        self.len == 0
+    }
+}
+
+/// What the machine's cores share.
+pub struct Board {
+    /// OPAL. Its calls may be made by several threads at a time.
+    pub opal: Opal,
+    info: &'static BootInfo,
+    process_table: &'static AtomicU64,
+    esb_guest: u64,
+    timebase_hz: u64,
+    clock: Lock<Option<CachedClock>>,
+    pending: Lock<Pending>,
+}
+
+impl Board {
     /// The machine that `info` describes.
     ///
     /// # Safety
-    /// `info` must be true, `partition_entry` the partition table's entry of [`LPID`], and no other
-    /// value of this type may exist for this core.
+    /// `info` must be true, `process_table` the second doubleword of the partition table's entry of
+    /// [`LPID`], and no other value of this type may exist.
     #[must_use]
     pub unsafe fn new(
         info: &'static BootInfo,
-        partition_entry: *mut [u64; 2],
+        process_table: &'static AtomicU64,
         esb_guest: u64,
         timebase_hz: u64,
     ) -> Self {
@@ -64,88 +73,140 @@ impl PowerNv {
             // SAFETY: `info` names OPAL as the machine's tree did.
             opal: unsafe { Opal::new(info.opal_base, info.opal_entry) },
             info,
-            // SAFETY: `info` names the page as the machine's tree did, and OPAL enabled the thread.
-            tima: unsafe { Tima::new(info.tima_hv) },
-            partition_entry,
+            process_table,
             esb_guest,
-            lpcr: lpcr::GUEST,
-            clock,
             timebase_hz,
-            heartbeat_at: u64::MAX,
-            own_index: 0,
-            own_generation: 1,
-            pending: [0; PENDING],
-            pending_len: 0,
+            clock: Lock::new(clock),
+            pending: Lock::new(Pending { bytes: [0; 64], len: 0 }),
         }
     }
 
-    /// Puts the guest's virtual processor on the thread, and opens the thread's own ring.
-    pub fn start_interrupts(&mut self) {
-        self.tima.push_os(self.info.guest_cam);
-        self.tima.open_own();
-        self.arm_heartbeat();
+    /// The vCPU whose core this thread is.
+    #[must_use]
+    pub fn own_vcpu(&self) -> Option<usize> {
+        let pir = mfspr::<{ spr::PIR }>();
+        self.info.core.iter().position(|core| u64::from(core.pir) == pir && core.own_queue != 0)
     }
 
-    fn arm_heartbeat(&mut self) {
-        let ticks = match self.info.heartbeat_ticks {
-            0 => LONG,
-            ticks => ticks,
-        };
-        self.heartbeat_at = cpu::timebase().saturating_add(ticks);
-        // SAFETY: the hypervisor decrementer only ever interrupts the guest or the idle state.
-        unsafe { mtspr::<{ spr::HDEC }>(ticks) };
-    }
-
-    fn flush_pending(&mut self) -> bool {
-        if self.pending_len > 0 {
-            let taken = self.opal.console_write(&self.pending[..self.pending_len]);
-            self.pending.copy_within(taken..self.pending_len, 0);
-            self.pending_len -= taken;
-        }
-        self.pending_len == 0
+    /// The thread of a vCPU's core.
+    #[must_use]
+    pub fn thread(&self, vcpu: usize) -> u32 {
+        self.info.core[vcpu].pir
     }
 
     /// Writes what OPAL took only in part, giving it a bounded number of chances.
-    pub fn drain_console(&mut self) {
+    pub fn drain_console(&self) {
+        // Whoever holds it may be the one that dies here.
+        let Some(mut pending) = self.pending.try_lock() else { return };
         for _ in 0..100_000 {
-            if self.flush_pending() {
+            if pending.flush(&self.opal) {
                 break;
             }
             self.opal.poll_events();
         }
     }
 
-    fn esb_page(&self, lisn: u32) -> u64 {
-        self.info.esb[lisn as usize] + (1 << PAGE_SHIFT)
+    /// Interrupts a vCPU's core.
+    pub fn kick(&self, vcpu: usize) {
+        // SAFETY: OPAL named the page as the trigger page of a source that the loader allocated for
+        // this; any store there is the interrupt.
+        unsafe { cpu::store64(self.info.core[vcpu].kick_trigger, 0) };
+    }
+}
+
+/// One vCPU's POWER9 core over OPAL.
+pub struct PowerNv {
+    board: &'static Board,
+    vcpu: usize,
+    tima: Tima,
+    lpcr: u64,
+    heartbeat_at: u64,
+    own_index: u32,
+    own_generation: u32,
+}
+
+impl PowerNv {
+    /// A vCPU's core.
+    ///
+    /// # Safety
+    /// No other value of this type may exist for it, and it alone may use this one.
+    #[must_use]
+    pub unsafe fn new(board: &'static Board, vcpu: usize) -> Self {
+        Self {
+            board,
+            vcpu,
+            // SAFETY: `info` names the page as the machine's tree did, and OPAL enabled the thread.
+            tima: unsafe { Tima::new(board.info.tima_hv) },
+            lpcr: lpcr::GUEST,
+            heartbeat_at: u64::MAX,
+            own_index: 0,
+            own_generation: 1,
+        }
     }
 
-    /// The next event of the thread's own queue: a big-endian word whose top bit is the generation.
-    fn own_event(&mut self) -> Option<u32> {
-        let slot = self.info.own_queue as *const u32;
+    /// Puts the vCPU's virtual processor on the thread, and opens the thread's own ring.
+    pub fn start_interrupts(&mut self) {
+        self.tima.push_os(self.core().guest_cam);
+        self.tima.open_own();
+        self.arm_heartbeat();
+    }
+
+    fn core(&self) -> &'static Core {
+        &self.board.info.core[self.vcpu]
+    }
+
+    /// Between two heartbeats of OPAL's. One core is enough for them: the first vCPU's.
+    fn heartbeat_ticks(&self) -> Option<u64> {
+        Some(self.board.info.heartbeat_ticks).filter(|ticks| *ticks != 0 && self.vcpu == 0)
+    }
+
+    fn arm_heartbeat(&mut self) {
+        let ticks = self.heartbeat_ticks().unwrap_or(LONG);
+        self.heartbeat_at = cpu::timebase().saturating_add(ticks);
+        // SAFETY: the hypervisor decrementer only ever interrupts the guest or the idle state.
+        unsafe { mtspr::<{ spr::HDEC }>(ticks) };
+    }
+
+    fn virtual_processor(&self, server: u32) -> u64 {
+        self.board.info.guest_vp + u64::from(server)
+    }
+
+    fn esb_page(&self, lisn: u32) -> u64 {
+        self.board.info.esb[lisn as usize] + (1 << PAGE_SHIFT)
+    }
+
+    /// The next event of the thread's own queue, left there: a big-endian word whose top bit is the
+    /// generation.
+    fn own_event(&self) -> Option<u32> {
+        let slot = self.core().own_queue as *const u32;
         // SAFETY: the loader gave this memory to the queue alone; the index stays below its size.
         let word = u32::from_be(unsafe { ptr::read_volatile(slot.add(self.own_index as usize)) });
-        if word >> 31 != self.own_generation {
-            return None;
-        }
+        (word >> 31 == self.own_generation).then_some(word & 0x7fff_ffff)
+    }
+
+    /// Takes the next event out of the thread's own queue.
+    fn take_own_event(&mut self) -> Option<u32> {
+        let event = self.own_event()?;
         self.own_index += 1;
         if self.own_index == OWN_ENTRIES {
             self.own_index = 0;
             self.own_generation ^= 1;
         }
-        Some(word & 0x7fff_ffff)
+        Some(event)
     }
 
     /// Tells OPAL of one of its interrupts and ends it.
     fn serve_opal(&mut self, number: u32) {
-        let events = self.opal.handle_interrupt(number);
-        let known = &self.info.opal_interrupt[..self.info.opal_interrupts as usize];
+        let info = self.board.info;
+        let events = self.board.opal.handle_interrupt(number);
+        let known = &info.opal_interrupt[..info.opal_interrupts as usize];
         if let Some(interrupt) = known.iter().find(|interrupt| interrupt.number == number) {
             // SAFETY: OPAL named this page as the source's; a load at its start is the
             // end-of-interrupt.
             let _ = unsafe { cpu::load64(interrupt.eoi_page) };
         }
         if events {
-            self.opal.poll_events();
+            self.board.opal.poll_events();
         }
     }
 }
@@ -158,26 +219,28 @@ impl From<OpalError> for HardwareError {
 
 impl Machine for PowerNv {
     fn console_write(&mut self, bytes: &[u8]) -> bool {
-        if !self.flush_pending() {
+        let opal = &self.board.opal;
+        let mut pending = self.board.pending.lock();
+        if !pending.flush(opal) {
             return false;
         }
-        let taken = self.opal.console_write(bytes);
+        let taken = opal.console_write(bytes);
         if taken == 0 && !bytes.is_empty() {
             return false;
         }
         let rest = &bytes[taken.min(bytes.len())..];
-        let keep = rest.len().min(PENDING);
-        self.pending[..keep].copy_from_slice(&rest[..keep]);
-        self.pending_len = keep;
+        let keep = rest.len().min(pending.bytes.len());
+        pending.bytes[..keep].copy_from_slice(&rest[..keep]);
+        pending.len = keep;
         true
     }
 
     fn console_read(&mut self, buffer: &mut [u8]) -> usize {
-        self.opal.console_read(buffer)
+        self.board.opal.console_read(buffer)
     }
 
     fn clock(&mut self) -> Option<DateTime> {
-        self.clock.and_then(|clock| clock.at(cpu::timebase()))
+        self.board.clock.lock().and_then(|clock| clock.at(cpu::timebase()))
     }
 
     fn set_clock(&mut self, now: DateTime) -> bool {
@@ -186,20 +249,21 @@ impl Machine for PowerNv {
             [now.year / 100, now.year, now.month, now.day].map(|n| bcd(n) as u8);
         let date = u32::from_be_bytes([century, year, month, day]);
         let time = bcd(now.hour) << 56 | bcd(now.minute) << 48 | bcd(now.second) << 40;
+        let mut clock = self.board.clock.lock();
         // A clock chip behind a slow bus may want several tries; what matters to the guest is the
         // cached clock below.
         let mut result = Ok(());
         for _ in 0..16 {
-            result = self.opal.set_clock(date, time);
+            result = self.board.opal.set_clock(date, time);
             if !matches!(result, Err(OpalError(code::BUSY | code::BUSY_EVENT))) {
                 break;
             }
-            self.opal.poll_events();
+            self.board.opal.poll_events();
         }
         if !matches!(result, Ok(()) | Err(OpalError(code::BUSY | code::BUSY_EVENT))) {
             return false;
         }
-        self.clock = Some(CachedClock::new(now, cpu::timebase(), self.timebase_hz));
+        *clock = Some(CachedClock::new(now, cpu::timebase(), self.board.timebase_hz));
         true
     }
 
@@ -257,8 +321,7 @@ impl Power9 for PowerNv {
     }
 
     fn set_process_table(&mut self, entry: u64) {
-        // SAFETY: `new`'s caller vouched for the entry; only the core's walker reads it.
-        unsafe { ptr::write_volatile(&raw mut (*self.partition_entry)[1], entry.to_be()) };
+        self.board.process_table.store(entry.to_be(), Ordering::Relaxed);
         cpu::tlb_invalidate(LPID, None, Scope::All);
     }
 
@@ -269,15 +332,48 @@ impl Power9 for PowerNv {
 
     fn idle(&mut self) {
         // SAFETY: handlers run with EE = 0, and `self.lpcr` is what is in the register.
-        unsafe { cpu::stop(self.lpcr, lpcr::HEIC) };
+        unsafe { cpu::stop(self.lpcr, self.lpcr & !lpcr::HEIC) };
+        if self.own_event() == Some(KICK_EVENT) {
+            // So that it does not take the guest out once more.
+            let _ = self.virtualization_interrupt();
+        }
+    }
+
+    fn park(&mut self) {
+        let until = cpu::timebase().wrapping_add(mfspr::<{ spr::DEC }>());
+        // SAFETY: only the guest and the idle state notice the decrementer, which is put back below;
+        // handlers run with EE = 0, and `self.lpcr` is what is in the register. HEIC stays on: the
+        // guest's interrupts wake nobody.
+        unsafe {
+            mtspr::<{ spr::DEC }>(LONG);
+            cpu::stop(self.lpcr, self.lpcr & !lpcr::PECE | lpcr::PECE_DECREMENTER);
+            mtspr::<{ spr::DEC }>(until.wrapping_sub(cpu::timebase()));
+        }
+        let _ = self.virtualization_interrupt();
+        if cpu::timebase() >= self.heartbeat_at {
+            self.heartbeat();
+        }
+    }
+
+    fn kick(&mut self, vcpu: usize) {
+        self.board.kick(vcpu);
+    }
+
+    fn forget_guest(&mut self) {
+        // SAFETY: only the guest notices any of these.
+        unsafe {
+            mtspr::<{ spr::DEC }>(LONG);
+            mtspr::<{ spr::CIABR }>(0);
+        }
+        self.tima.shut_os();
     }
 
     fn heartbeat(&mut self) -> bool {
         // The core may still hold an edge from before the first entry: that one is not due.
-        let due = self.info.heartbeat_ticks != 0 && cpu::timebase() >= self.heartbeat_at;
+        let due = self.heartbeat_ticks().is_some() && cpu::timebase() >= self.heartbeat_at;
         self.arm_heartbeat();
         if due {
-            self.opal.poll_events();
+            self.board.opal.poll_events();
         }
         due
     }
@@ -286,16 +382,25 @@ impl Power9 for PowerNv {
         if !self.tima.acknowledge_own() {
             return HviSource::Spurious;
         }
-        // Two events may share one notification, and the second then finds the queue empty.
-        while let Some(number) = self.own_event() {
-            self.serve_opal(number);
+        let mut source = None;
+        while let Some(number) = self.take_own_event() {
+            if number == KICK_EVENT {
+                // SAFETY: OPAL named this page as the source's; a load at its start is the
+                // end-of-interrupt. A kick from now on is another one.
+                let _ = unsafe { cpu::load64(self.core().kick_manage) };
+                source = source.or(Some(HviSource::Kick));
+            } else {
+                self.serve_opal(number);
+                source = Some(HviSource::Firmware);
+            }
         }
         self.tima.open_own();
-        HviSource::Firmware
+        // Two of OPAL's may share one notification, and the second then finds the queue empty.
+        source.unwrap_or(HviSource::Firmware)
     }
 
     fn maintenance_interrupt(&mut self) -> Result<(), HardwareError> {
-        Ok(self.opal.handle_hmi()?)
+        Ok(self.board.opal.handle_hmi()?)
     }
 
     fn clear_doorbell(&mut self) {
@@ -305,33 +410,37 @@ impl Power9 for PowerNv {
     }
 
     fn cpu_characteristics(&self) -> (u64, u64) {
-        (self.info.characteristics[0], self.info.characteristics[1])
+        (self.board.info.characteristics[0], self.board.info.characteristics[1])
     }
 
     fn route_source(&mut self, lisn: u32, route: Route) -> Result<(), HardwareError> {
         debug_assert!(route.priority == MASKED || route.priority < OWN_PRIORITY);
-        let number = self.info.irq[lisn as usize];
-        Ok(self.opal.xive_route(number, self.info.guest_vp, route.priority, route.eisn)?)
+        let info = self.board.info;
+        let vp = self.virtual_processor(route.server);
+        let number = info.irq[lisn as usize];
+        Ok(self.board.opal.xive_route(number, vp, route.priority, route.eisn)?)
     }
 
     fn sync_source(&mut self, lisn: u32) -> Result<(), HardwareError> {
-        Ok(self.opal.xive_sync(self.info.irq[lisn as usize])?)
+        Ok(self.board.opal.xive_sync(self.board.info.irq[lisn as usize])?)
     }
 
     fn set_queue(
         &mut self,
-        _server: u32,
+        server: u32,
         priority: u8,
         page: Option<(Hpa, u32)>,
     ) -> Result<(), HardwareError> {
         let page = page.map(|(hpa, log2)| (hpa.0, log2));
         // SAFETY: the page is guest RAM, found so by the handler; what the controller writes into it
         // is the guest's own affair.
-        unsafe { Ok(self.opal.xive_set_queue(self.info.guest_vp, priority, page)?) }
+        unsafe {
+            Ok(self.board.opal.xive_set_queue(self.virtual_processor(server), priority, page)?)
+        }
     }
 
-    fn queue_state(&mut self, _server: u32, priority: u8) -> Result<(u32, u32), HardwareError> {
-        Ok(self.opal.xive_queue_state(self.info.guest_vp, priority)?)
+    fn queue_state(&mut self, server: u32, priority: u8) -> Result<(u32, u32), HardwareError> {
+        Ok(self.board.opal.xive_queue_state(self.virtual_processor(server), priority)?)
     }
 
     fn esb_load(&mut self, lisn: u32, offset: u64) -> u64 {
@@ -346,6 +455,6 @@ impl Power9 for PowerNv {
     }
 
     fn esb_trigger_page(&self, lisn: u32) -> Gpa {
-        Gpa(self.esb_guest + (u64::from(lisn) << (PAGE_SHIFT + 1)))
+        Gpa(self.board.esb_guest + (u64::from(lisn) << (PAGE_SHIFT + 1)))
     }
 }

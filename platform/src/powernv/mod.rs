@@ -10,5 +10,5 @@ pub mod opal;
 pub mod tima;
 
 pub use boot_info::BootInfo;
-pub use machine::PowerNv;
+pub use machine::{Board, PowerNv};
 pub use opal::Opal;

@@ -25,10 +25,9 @@ opal_enter:
     stw     12, 8(1)
     stdu    1, -112(1)
     std     2, 24(1)
-    std     28, 80(1)
-    std     29, 88(1)
-    std     30, 96(1)
-    std     31, 104(1)
+    .irp    n, 28,29,30,31
+    std     \n, 8 * \n - 144(1)
+    .endr
     mfspr   28, 26                      /* SRR0, SRR1 */
     mfspr   29, 27
     mfmsr   30
@@ -44,14 +43,9 @@ opal_enter:
     mtspr   314, 5
     mtspr   315, 0
     ld      0, 0(12)
-    ld      3, 8(12)
-    ld      4, 16(12)
-    ld      5, 24(12)
-    ld      6, 32(12)
-    ld      7, 40(12)
-    ld      8, 48(12)
-    ld      9, 56(12)
-    ld      10, 64(12)
+    .irp    n, 3,4,5,6,7,8,9,10
+    ld      \n, 8 * (\n - 2)(12)
+    .endr
     hrfid
 2:  BIG_ENDIAN 0x7ffa4ba6               /* mtspr HSRR0, r31 */
     BIG_ENDIAN 0x7fdb4ba6               /* mtspr HSRR1, r30 */
@@ -59,10 +53,9 @@ opal_enter:
 3:  mtspr   26, 28
     mtspr   27, 29
     ld      2, 24(1)
-    ld      28, 80(1)
-    ld      29, 88(1)
-    ld      30, 96(1)
-    ld      31, 104(1)
+    .irp    n, 28,29,30,31
+    ld      \n, 8 * \n - 144(1)
+    .endr
     addi    1, 1, 112
     lwz     12, 8(1)
     ld      0, 16(1)

@@ -44,6 +44,10 @@ mod token {
     pub const LPC_WRITE: u64 = 68;
     /// (flags)
     pub const REINIT_CPUS: u64 = 70;
+    /// (server, address)
+    pub const START_CPU: u64 = 41;
+    /// ()
+    pub const RETURN_CPU: u64 = 69;
     /// (terminal)
     pub const CONSOLE_FLUSH: u64 = 117;
     /// (mode)
@@ -218,6 +222,23 @@ impl Opal {
         const HILE_LE: u64 = 2;
         const RADIX: u64 = 8;
         self.call_plain(token::REINIT_CPUS, &[HILE_LE | RADIX])
+    }
+
+    /// Has another thread enter `address` big-endian in hypervisor real mode, its PIR in r3.
+    ///
+    /// # Safety
+    /// The code there must be fit to be entered so, on a stack that nobody else uses.
+    ///
+    /// # Errors
+    /// OPAL's code.
+    pub unsafe fn start_thread(&self, pir: u32, address: u64) -> OpalResult {
+        // SAFETY: the caller vouches for the code.
+        judge(unsafe { self.call(token::START_CPU, &[pir.into(), address]) }).map(|_| ())
+    }
+
+    /// Gives the calling thread back to OPAL. Returns only if OPAL refuses.
+    pub fn return_thread(&self) {
+        let _ = self.call_plain(token::RETURN_CPU, &[]);
     }
 
     /// The clock: date and time as binary-coded decimals, or OPAL's code while it is busy.

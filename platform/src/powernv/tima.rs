@@ -9,6 +9,8 @@ const QW1: u64 = 0x10;
 const OS_RESET: u64 = 0xff00_0000;
 /// The operating system's ring carries a virtual processor.
 pub const CAM_VALID: u32 = 0x8000_0000;
+/// Its current processor priority.
+const QW1_CPPR: u64 = 0x11;
 /// Ring QW3: the thread's own; its current processor priority.
 const QW3_CPPR: u64 = 0x31;
 /// Acknowledge on the hypervisor's rings.
@@ -37,6 +39,12 @@ impl Tima {
             store64(self.0 + QW1, OS_RESET);
             store32(self.0 + QW1 + 8, cam | CAM_VALID);
         }
+    }
+
+    /// Accepts no interrupt for the guest until it raises its priority again.
+    pub fn shut_os(&self) {
+        // SAFETY: as above.
+        unsafe { store8(self.0 + QW1_CPPR, 0) };
     }
 
     /// Accepts interrupts of every priority on the thread's own ring.

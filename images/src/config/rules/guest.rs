@@ -155,10 +155,9 @@ impl Rules<'_> {
         }
         let most = self.platform.vcpus;
         if let Some(surplus) = entries.get(most) {
-            let count = if most == 1 { "one vCPU".into() } else { format!("up to {most} vCPUs") };
-            let title = format!("{} vCPUs, but this version runs {count}", entries.len());
+            let title = format!("{} vCPUs, but this version runs up to {most}", entries.len());
             let span = span_of(&surplus.get_ref().cpu, surplus);
-            let help = if most == 1 { "leave one [[guest.vcpu]]" } else { "leave four" };
+            let help = format!("leave {most} [[guest.vcpu]]");
             self.report(Diagnostic::new("half-built", title, span, "one too many").help(help));
         }
         let mut cpus: Vec<(u32, Span)> = Vec::new();

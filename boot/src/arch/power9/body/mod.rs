@@ -2,24 +2,32 @@
 //! The resident firmware, from the loader's jump to the guest's first instruction.
 //!
 //! The loader has checked the machine and the image, filled guest memory and set up XIVE. What is
-//! left is this page: take over the vectors and the core's hypervisor registers, wipe the loader,
-//! say that the guest is entered, and enter it. From then on the firmware runs only when a vector
-//! brings it the guest's exit (`anchorite_hv::power9`).
+//! left is this page: take over the vectors, wipe the loader, bring every vCPU's core in, and on each
+//! set the hypervisor registers and wait until its vCPU is started; the first one is at once. From
+//! then on the firmware runs only when a vector brings it the guest's exit (`anchorite_hv::power9`).
 mod death;
 mod state;
 
 use core::arch::{asm, global_asm};
+use core::sync::atomic::Ordering;
 
+use anchorite_hv::core::Action;
 use anchorite_hv::mem::GuestMemory;
 use anchorite_hv::power9::entry::{p9_enter, p9_vectors_end, p9_vectors_start};
-use anchorite_hv::power9::regs::{HFSCR_GUEST, lpcr, msr};
-use anchorite_hv::power9::{Partition, Power9, context, exits, report};
+use anchorite_hv::power9::lock::relax;
+use anchorite_hv::power9::regs::{HFSCR_GUEST, lpcr};
+use anchorite_hv::power9::{GuestContext, Shared, Vcpu, context, exits, report};
 use anchorite_platform::powernv::core::{self as cpu, Scope, mfspr, mtspr, spr};
 use anchorite_platform::powernv::machine::LPID;
-use anchorite_platform::powernv::{BootInfo, PowerNv};
+use anchorite_platform::powernv::{Board, BootInfo, PowerNv};
 use anchorite_spec::anchor::{Anchor, POWER9_ADDRESS};
-use anchorite_spec::manifest::{DEBUG_FAULT_ASSERT, DEBUG_FAULT_NONE, Manifest, PART_LOADER};
-use state::{CONTEXT, FAULT_STACK, PARTITION, PARTITION_TABLE, STACK, fault_entry};
+use anchorite_spec::manifest::{
+    DEBUG_FAULT_ASSERT, DEBUG_FAULT_NONE, Manifest, PART_LOADER, VCPUS,
+};
+use state::{
+    ARRIVED, BOARD, CONTEXTS, CPUS, FAULT_STACKS, NEXT, Next, PARTITION_TABLE, SHARED, STACKS,
+    index_of, note_end,
+};
 
 use crate::own::LEDGER;
 
@@ -30,53 +38,49 @@ const VECTORS: u64 = 0x100;
 /// The partition table has one page: 2^(12 + 0) bytes.
 const PARTITION_TABLE_SIZE: u64 = 0;
 
-/// Entered by the loader with its findings, little-endian, in hypervisor real mode, on a stack at
-/// the top of [`STACK`].
-#[unsafe(no_mangle)]
-extern "C" fn body_main(info: &'static BootInfo, toc: u64) -> ! {
-    // SAFETY: the loader put the manifest there and nothing writes it again.
-    let manifest = unsafe { &*(info.manifest as *const Manifest) };
-    install_context(toc, manifest);
+/// Entered by the loader with its findings, little-endian, in hypervisor real mode.
+extern "C" fn body_main(info: u64, toc: u64) -> ! {
+    // SAFETY: the loader put its findings and the manifest there, and nothing writes them again.
+    let (info, manifest) = unsafe {
+        let info = &*(info as *const BootInfo);
+        (info, &*(info.manifest as *const Manifest))
+    };
+    install_contexts(toc, manifest);
     // SAFETY: real 0x100 to 0x2000 are the operating system's once OPAL has handed over, and no
     // interrupt can come before the vectors are whole: EE is off.
     unsafe { install_vectors() };
     publish(info.manifest, manifest);
-    // SAFETY: called once, with EE off; the root is the one that the builder made.
-    let partition_entry = unsafe { own_core(manifest.table_root) };
-    // SAFETY: `info` is the loader's, the entry is this core's, and this is the only machine.
-    let machine = unsafe {
-        PowerNv::new(info, partition_entry, manifest.xive_esb_guest, manifest.timebase_hz)
-    };
+    let process_table = fill_partition_table(manifest.table_root);
     // SAFETY: the builder checked that guest RAM meets nothing of the firmware, and the loader that
-    // the machine has it.
-    let memory = unsafe { GuestMemory::new(manifest.mappings()) };
-    // SAFETY: this is the only place that takes the ledger and the partition out of their cells,
-    // and it runs once.
-    let partition = unsafe {
-        let ledger = &mut *LEDGER.get();
-        (*PARTITION.get()).insert(Partition::new(machine, memory, ledger, manifest))
+    // the machine has it. This is the only place that fills the cells, and it runs once; `info` is
+    // the loader's, the entry is the partition table's.
+    let board = unsafe {
+        let memory = GuestMemory::new(manifest.mappings());
+        let board = Board::new(info, process_table, manifest.xive_esb_guest, manifest.timebase_hz);
+        let board: &'static Board = (*BOARD.get()).insert(board);
+        seat_vcpus(manifest, board, (*SHARED.get()).insert(Shared::new(manifest, memory)));
+        board
     };
     wipe_loader(info, manifest);
-    if manifest.guest_little_endian != 0 {
-        // By way of the machine, which writes its own copy of LPCR back after each idle wait.
-        partition.machine.update_lpcr(0, lpcr::ILE);
+    let own = board.own_vcpu();
+    let vcpus = (manifest.vcpus as usize).min(VCPUS);
+    for vcpu in (0..vcpus).filter(|vcpu| Some(*vcpu) != own) {
+        bring_in(board, vcpu);
     }
-    partition.machine.start_interrupts();
-    report::line(
-        &mut partition.machine,
-        &format_args!("guest entered at {:#x}", manifest.guest_entry),
-    );
-    enter(manifest)
+    match own {
+        Some(vcpu) => run(vcpu),
+        // None of the guest's CPUs is this one.
+        None => board.opal.return_thread(),
+    }
+    panic!("OPAL does not take a thread back");
 }
 
-/// Puts the vCPU's context behind HSPRG0, where the vectors look for it.
-fn install_context(toc: u64, manifest: &Manifest) {
-    // SAFETY: nothing else refers to the context yet; the stacks are statics.
-    unsafe {
-        let ctx = &mut *CONTEXT.get();
-        *ctx = context::GuestContext::EMPTY;
-        ctx.host_stack = STACK.top();
-        ctx.fault_stack = FAULT_STACK.top();
+/// Gives each vCPU its stacks and handlers.
+fn install_contexts(toc: u64, manifest: &Manifest) {
+    // SAFETY: nothing else refers to the contexts yet; the stacks are statics.
+    for (index, ctx) in unsafe { (*CONTEXTS.get()).iter_mut().enumerate() } {
+        ctx.host_stack = STACKS[index].top();
+        ctx.fault_stack = FAULT_STACKS[index].top();
         ctx.host_toc = toc;
         ctx.handler = match manifest.debug_fault {
             DEBUG_FAULT_NONE => handle_exit as *const () as u64,
@@ -84,8 +88,83 @@ fn install_context(toc: u64, manifest: &Manifest) {
             _ => exception_comes as *const () as u64,
         };
         ctx.slow_handler = death::end_with_frame as *const () as u64;
-        ctx.fault_handler = fault_entry as *const () as u64;
-        mtspr::<{ spr::HSPRG0 }>(CONTEXT.get() as u64);
+        ctx.fault_handler = death::firmware_fault as *const () as u64;
+    }
+}
+
+/// Puts every vCPU in its place.
+///
+/// # Safety
+/// Nothing refers to the vCPUs or to the ledger yet.
+unsafe fn seat_vcpus(manifest: &Manifest, board: &'static Board, shared: &'static Shared) {
+    // SAFETY: the caller's promise; each vCPU gets a row of its own.
+    unsafe {
+        let ledger = LEDGER.get();
+        (*ledger).cpus = manifest.vcpus;
+        (*ledger).timebase_hz = manifest.timebase_hz;
+        for (index, place) in CPUS.iter().enumerate().take(shared.vcpus) {
+            let row = &mut *(&raw mut (*ledger).row[index]);
+            *place.get() = Some(Vcpu::new(index, PowerNv::new(board, index), shared, row));
+        }
+    }
+}
+
+/// Has a vCPU's core enter the firmware, and waits until it has.
+fn bring_in(board: &Board, vcpu: usize) {
+    unsafe extern "C" {
+        safe static body_thread: u8;
+    }
+    /// Far more than OPAL needs, in ticks: a second or more on any machine.
+    const PATIENCE: u64 = 1 << 30;
+    let thread = board.thread(vcpu);
+    let entry = &raw const body_thread as u64;
+    // SAFETY: only this thread is in the firmware besides those that have taken theirs; the stack is
+    // the vCPU's, and the code is for this.
+    let started = unsafe {
+        *NEXT.get() = Next { stack: STACKS[vcpu].first(), function: thread_main };
+        cpu::sync();
+        board.opal.start_thread(thread, entry)
+    };
+    let since = cpu::timebase();
+    while started.is_ok() && !ARRIVED[vcpu].load(Ordering::Acquire) {
+        if cpu::timebase() - since > PATIENCE {
+            break;
+        }
+        relax();
+    }
+    if !ARRIVED[vcpu].load(Ordering::Acquire) {
+        death::lacks_core(thread);
+    }
+}
+
+/// A thread that OPAL has started, on its vCPU's stack.
+extern "C" fn thread_main(_: u64, _: u64) -> ! {
+    // SAFETY: the board stood before any thread was started.
+    match unsafe { (*BOARD.get()).as_ref() }.and_then(Board::own_vcpu) {
+        Some(vcpu) => run(vcpu),
+        None => panic!("OPAL started a thread that nobody asked for"),
+    }
+}
+
+/// A vCPU's core, from here to the guest's first instruction on it.
+fn run(index: usize) -> ! {
+    let offset = &raw const p9_enter as u64 - &raw const p9_vectors_start as u64;
+    let context = CONTEXTS.get().cast::<GuestContext>().wrapping_add(index);
+    // SAFETY: the context and the vCPU are this core's alone from here on; all that they refer to
+    // stood before. The copied assembly never returns.
+    unsafe {
+        own_core(context);
+        let ctx = &mut *context;
+        let Some(vcpu) = (*CPUS[index].get()).as_mut() else { panic!("no vCPU {index}") };
+        vcpu.machine.start_interrupts();
+        ARRIVED[index].store(true, Ordering::Release);
+        vcpu.await_start(ctx);
+        if index == 0 {
+            let text = format_args!("guest entered at {:#x}", ctx.nip);
+            report::line(&mut vcpu.machine, &text);
+        }
+        death::check(index);
+        asm!("mtctr {0}", "bctr", in(reg) VECTORS + offset, in("r3") context, options(noreturn));
     }
 }
 
@@ -110,38 +189,44 @@ fn publish(copy: u64, manifest: &Manifest) {
 /// HID0: `attn` stops the core for a service processor.
 const HID0_ATTN: u64 = 1 << (63 - 3);
 
-/// Sets every hypervisor register that a guest depends on, whatever it held before, and the
-/// partition table. What stays as OPAL left it is OPAL's own: HMEER, the rest of HID0. Returns the guest's entry in it.
-unsafe fn own_core(root: u64) -> *mut [u64; 2] {
-    let table = PARTITION_TABLE.get().cast::<[u64; 2]>();
+/// Writes the guest's entry of the partition table; returns the part that the guest changes.
+fn fill_partition_table(root: u64) -> &'static core::sync::atomic::AtomicU64 {
+    let [tree, process_table] = &PARTITION_TABLE.0[LPID as usize];
+    tree.store(anchorite_tables::radix::partition_entry(root).to_be(), Ordering::Relaxed);
+    process_table.store((1_u64 << 63).to_be(), Ordering::Relaxed);
+    process_table
+}
+
+/// Puts the vCPU's context where the vectors look for it, and sets every hypervisor register of this
+/// core that a guest depends on, whatever it held before. What stays as OPAL left it is OPAL's own:
+/// HMEER, the rest of HID0.
+///
+/// # Safety
+/// `context` is this core's, with its stacks and handlers; EE is off.
+unsafe fn own_core(context: *mut GuestContext) {
+    let table = &raw const PARTITION_TABLE as u64;
     assert_eq!(mfspr::<{ spr::HRMOR }>(), 0, "real addresses are taken as they are");
-    // SAFETY: the table is the firmware's own, and PTCR does not point at it yet. The registers
-    // change nothing for the firmware, which runs in real mode with EE off.
+    // SAFETY: the table is whole. The registers change nothing for the firmware, which runs in real
+    // mode with EE off.
     unsafe {
-        let entry = table.add(LPID as usize);
-        (*entry)[0] = anchorite_tables::radix::partition_entry(root).to_be();
-        (*entry)[1] = (1_u64 << 63).to_be();
+        mtspr::<{ spr::HSPRG0 }>(context as u64);
         cpu::sync();
-        mtspr::<{ spr::PTCR }>(table as u64 | PARTITION_TABLE_SIZE);
+        mtspr::<{ spr::PTCR }>(table | PARTITION_TABLE_SIZE);
         mtspr::<{ spr::LPIDR }>(u64::from(LPID));
         mtspr::<{ spr::PIDR }>(0);
         mtspr::<{ spr::LPCR }>(lpcr::GUEST);
         mtspr::<{ spr::HFSCR }>(HFSCR_GUEST);
         mtspr::<{ spr::PCR }>(0);
         mtspr::<{ spr::AMOR }>(u64::MAX);
-        mtspr::<{ spr::CIABR }>(0);
         mtspr::<{ spr::DAWRX0 }>(0);
         mtspr::<{ spr::DPDES }>(0);
         mtspr::<{ spr::PSSCR }>(0);
         cpu::sync();
         mtspr::<{ spr::HID0 }>(mfspr::<{ spr::HID0 }>() & !HID0_ATTN);
         mtspr::<{ spr::HMER }>(0);
-        // The guest sets its own decrementer before it enables interrupts; until then, far away.
-        mtspr::<{ spr::DEC }>(1 << 54);
         // Machine checks from now on come to the vectors instead of stopping the machine.
         asm!("mfmsr {0}", "ori {0}, {0}, 0x1000", "mtmsrd {0}", out(reg) _, options(nostack));
         cpu::tlb_invalidate(LPID, None, Scope::All);
-        entry
     }
 }
 
@@ -154,47 +239,31 @@ fn wipe_loader(info: &BootInfo, manifest: &Manifest) {
     }
 }
 
-/// Linux's entry contract: r3 the tree, r5 = 0 for "no Open Firmware", big-endian real mode.
-fn enter(manifest: &Manifest) -> ! {
-    let offset = &raw const p9_enter as u64 - &raw const p9_vectors_start as u64;
-    // SAFETY: the context is whole, the partition is in place, and the copied assembly never
-    // returns.
-    unsafe {
-        let ctx = &mut *CONTEXT.get();
-        ctx.gpr[3] = manifest.guest_tree;
-        ctx.nip = manifest.guest_entry;
-        ctx.msr = msr::SF | msr::ME;
-        if manifest.guest_little_endian != 0 {
-            ctx.msr |= msr::LE;
-        }
-        asm!("mtctr {0}", "bctr", in(reg) VECTORS + offset, in("r3") CONTEXT.get(),
-             options(noreturn));
-    }
-}
-
 /// Every guest exit arrives here from the vectors.
-extern "C" fn handle_exit(ctx: &mut context::GuestContext) -> u64 {
-    // SAFETY: exits of the one vCPU do not nest, and the partition was put in place before the
-    // first entry.
-    let Some(partition) = (unsafe { (*PARTITION.get()).as_mut() }) else {
+extern "C" fn handle_exit(ctx: &mut GuestContext) -> u64 {
+    let index = index_of(ctx);
+    // SAFETY: a vCPU's exits do not nest, and it was put in place before its first entry.
+    let Some(vcpu) = (unsafe { (*CPUS[index].get()).as_mut() }) else {
         return context::FULL_FRAME;
     };
-    match exits::serve(partition, ctx) {
-        anchorite_hv::core::Action::Resume => context::RESUME,
-        anchorite_hv::core::Action::End(end) => {
-            state::note_end(end);
+    let action = exits::serve(vcpu, ctx);
+    death::check(index);
+    match action {
+        Action::Resume => context::RESUME,
+        Action::End(end) => {
+            note_end(index, end);
             context::FULL_FRAME
         }
     }
 }
 
 /// The handler of an image built to show how an assert ends (`firmware.debug_fault`).
-extern "C" fn assert_fails(ctx: &mut context::GuestContext) -> u64 {
+extern "C" fn assert_fails(ctx: &mut GuestContext) -> u64 {
     panic!("firmware.debug_fault: asserted at the guest's exit by vector {:#x}", ctx.vector);
 }
 
 /// The handler of an image built to show how an exception in the firmware ends.
-extern "C" fn exception_comes(_: &mut context::GuestContext) -> u64 {
+extern "C" fn exception_comes(_: &mut GuestContext) -> u64 {
     // SAFETY: the word is no instruction; what follows is the firmware's own fault path.
     unsafe { asm!(".long 0") };
     context::RESUME

@@ -1,40 +1,66 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What POWER9's firmware keeps: one of each, for the one vCPU, whose exits do not nest. The one
+//! What POWER9's firmware keeps, for each vCPU one of each. A vCPU's exits do not nest; the one
 //! exception, a fault of the firmware itself, never returns to the interrupted code.
-use anchorite_hv::power9::{GuestContext, Partition};
-use anchorite_platform::powernv::PowerNv;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use anchorite_hv::power9::{GuestContext, Shared, Vcpu};
+use anchorite_platform::powernv::{Board, PowerNv};
 use anchorite_spec::End;
+use anchorite_spec::manifest::VCPUS;
 
 use crate::own::{Own, Stack};
 
-/// A page of its own.
+/// The partition table: one page.
 #[repr(C, align(4096))]
-pub struct Page([u8; 4096]);
+pub struct PartitionTable(pub [[AtomicU64; 2]; 256]);
 
-/// The vCPU's registers.
-pub static CONTEXT: Own<GuestContext> = Own::new(GuestContext::EMPTY);
-/// The partition table: one page, of which one entry is used.
-pub static PARTITION_TABLE: Own<Page> = Own::new(Page([0; 4096]));
+/// Where a thread that enters the firmware goes on.
+#[repr(C)]
+pub struct Next {
+    /// The first stack pointer.
+    pub stack: *const u8,
+    /// A function of what the entry was given in r3, and of the table of contents.
+    pub function: extern "C" fn(u64, u64) -> !,
+}
+
+/// Read by `start.S`: first the boot's own.
+#[unsafe(export_name = "body_next")]
+pub static NEXT: Own<Next> =
+    Own::new(Next { stack: BOOT_STACK.first(), function: super::body_main });
+/// The vCPUs' registers.
+pub static CONTEXTS: Own<[GuestContext; VCPUS]> = Own::new([GuestContext::EMPTY; VCPUS]);
+/// The partition table, of which one entry is used.
+pub static PARTITION_TABLE: PartitionTable =
+    PartitionTable([const { [const { AtomicU64::new(0) }; 2] }; 256]);
+/// The machine, once it stands.
+pub static BOARD: Own<Option<Board>> = Own::new(None);
 /// The partition, once it stands.
-pub static PARTITION: Own<Option<Partition<PowerNv>>> = Own::new(None);
-/// How the run ends, once a handler has decided it.
-static END: Own<Option<End>> = Own::new(None);
-/// The stack that serves exits.
-#[unsafe(export_name = "body_stack")]
-pub static STACK: Stack<16384> = Stack::new();
-/// The stack on which the firmware dies.
-pub static FAULT_STACK: Stack<8192> = Stack::new();
+pub static SHARED: Own<Option<Shared>> = Own::new(None);
+/// The vCPUs, once they stand.
+pub static CPUS: [Own<Option<Vcpu<PowerNv>>>; VCPUS] = [const { Own::new(None) }; VCPUS];
+/// Which vCPUs' cores have come into the firmware.
+pub static ARRIVED: [AtomicBool; VCPUS] = [const { AtomicBool::new(false) }; VCPUS];
+/// How the run ends, once a handler has decided it on this vCPU; 0 before.
+static ENDS: [AtomicU32; VCPUS] = [const { AtomicU32::new(0) }; VCPUS];
+/// The stack of the thread that boots: the partition is made on it.
+pub static BOOT_STACK: Stack<65536> = Stack::new();
+/// The stacks that serve exits.
+pub static STACKS: [Stack<16384>; VCPUS] = [const { Stack::new() }; VCPUS];
+/// The stacks on which the firmware dies.
+pub static FAULT_STACKS: [Stack<8192>; VCPUS] = [const { Stack::new() }; VCPUS];
 
-pub use super::death::firmware_fault as fault_entry;
+/// The number of the vCPU that a context belongs to.
+pub fn index_of(context: *const GuestContext) -> usize {
+    let distance = (context as usize).wrapping_sub(CONTEXTS.get() as usize);
+    (distance / size_of::<GuestContext>()).min(VCPUS - 1)
+}
 
 /// Remembers how the run ends, until the full register frame has been stored.
-pub fn note_end(end: End) {
-    // SAFETY: written and read by the one exit that ends the run.
-    unsafe { *END.get() = Some(end) };
+pub fn note_end(vcpu: usize, end: End) {
+    ENDS[vcpu].store(end as u32, Ordering::Relaxed);
 }
 
 /// What [`note_end`] said.
-pub fn noted_end() -> End {
-    // SAFETY: as above.
-    unsafe { *END.get() }.unwrap_or(End::FirmwareFault)
+pub fn noted_end(vcpu: usize) -> End {
+    End::from_u32(ENDS[vcpu].load(Ordering::Relaxed)).unwrap_or(End::FirmwareFault)
 }

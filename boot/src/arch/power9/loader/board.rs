@@ -10,10 +10,15 @@ use fdt::node::FdtNode;
 
 use crate::tree::{self, Memory, is_compatible, mismatch, reg, text};
 
+/// Cores that are looked at.
+const CORES: usize = 32;
+
 /// What the machine's tree says.
 pub struct Facts {
     memory: Memory,
-    cores: u32,
+    /// The cores' processor identification registers, ascending.
+    pir: [u32; CORES],
+    cores: usize,
     timebase_hz: u64,
     heartbeat_ms: u64,
     characteristics: [u64; 2],
@@ -51,7 +56,7 @@ fn check_processor(facts: &Facts, manifest: &Manifest) {
             manifest.pvr, manifest.pvr_mask
         ));
     }
-    if facts.cores < manifest.cores {
+    if facts.cores < manifest.cores as usize {
         mismatch(format_args!(
             "the machine has {} cores, the image needs {}",
             facts.cores, manifest.cores
@@ -69,6 +74,7 @@ fn check_processor(facts: &Facts, manifest: &Manifest) {
 fn collect(tree: &Fdt<'static>) -> Facts {
     let mut facts = Facts {
         memory: Memory::default(),
+        pir: [0; CORES],
         cores: 0,
         timebase_hz: 0,
         heartbeat_ms: 0,
@@ -84,7 +90,7 @@ fn collect(tree: &Fdt<'static>) -> Facts {
         match text(&node, "device_type") {
             Some("memory") => facts.memory.add(&node),
             Some("cpu") => {
-                facts.cores += 1;
+                facts.add_core(cell(&node, "reg").unwrap_or(0));
                 facts.timebase_hz = u64::from(cell(&node, "timebase-frequency").unwrap_or(0));
             }
             _ => {}
@@ -107,6 +113,23 @@ fn collect(tree: &Fdt<'static>) -> Facts {
 }
 
 impl Facts {
+    /// Keeps the cores in order: trees list them in any.
+    fn add_core(&mut self, pir: u32) {
+        if self.cores < CORES {
+            let at = self.pir[..self.cores].partition_point(|known| *known < pir);
+            self.pir[at..=self.cores].rotate_right(1);
+            self.pir[at] = pir;
+            self.cores += 1;
+        }
+    }
+
+    /// The thread of each vCPU's core.
+    pub fn threads<'a>(&'a self, manifest: &'a Manifest) -> impl Iterator<Item = u32> + 'a {
+        let cores = manifest.vcpu_cpu.iter().take(manifest.vcpus as usize);
+        // `check` found that many.
+        cores.map(|cpu| self.pir[*cpu as usize % CORES])
+    }
+
     fn add_opal_interrupts(&mut self, node: &FdtNode) {
         let Some(list) = node.property("opal-interrupts") else { return };
         for word in list.value.chunks_exact(4).take(OPAL_INTERRUPTS) {

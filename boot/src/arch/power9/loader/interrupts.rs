@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! XIVE through OPAL: the guest's virtual processor and sources, the boot-time leaves that lead to
-//! their pages, and the thread's own queue for what OPAL wants to be told.
-use anchorite_platform::powernv::boot_info::{BootInfo, OpalInterrupt};
-use anchorite_platform::powernv::core::{self as cpu, mfspr, spr};
+//! XIVE through OPAL: the guest's virtual processors and sources, the boot-time leaves that lead to
+//! their pages, and each thread's own queue for kicks and for what OPAL wants to be told.
+use anchorite_platform::powernv::boot_info::{BootInfo, Core, KICK_EVENT, OpalInterrupt};
+use anchorite_platform::powernv::core as cpu;
 use anchorite_platform::powernv::opal::{Opal, OpalError};
 use anchorite_spec::End;
 use anchorite_spec::Range;
@@ -12,7 +12,7 @@ use anchorite_tables::radix::fill_boot_leaf;
 use super::board::Facts;
 use crate::end::end;
 
-/// The priority of the thread's own queue.
+/// The priority of a thread's own queue.
 const OWN_PRIORITY: u8 = 7;
 /// That queue's size, as a power of two.
 const OWN_QUEUE_SHIFT: u32 = 12;
@@ -27,9 +27,11 @@ pub fn set_up(opal: &Opal, manifest: &Manifest, facts: &Facts, info: &mut BootIn
     let order = manifest.vcpus.next_power_of_two().trailing_zeros();
     // A block this small needs no page of ours on any machine seen; where it does, it is refused.
     info.guest_vp = done("XIVE virtual processors", opal.xive_virtual_processors(order));
-    info.guest_cam = done("XIVE_GET_VP_INFO", opal.xive_cam(info.guest_vp));
     sources(opal, manifest, info);
-    own_queue(opal, manifest, facts, info);
+    for (vcpu, thread) in facts.threads(manifest).enumerate() {
+        info.core[vcpu] = core(opal, manifest, info.guest_vp, vcpu as u64, thread);
+    }
+    opal_interrupts(opal, facts, info);
 }
 
 fn done<T>(call: &str, result: Result<T, OpalError>) -> T {
@@ -83,25 +85,42 @@ fn fill(manifest: &Manifest, guest: u64, host: u64) {
     }
 }
 
-/// The thread's own queue, and OPAL's interrupts to it.
-fn own_queue(opal: &Opal, manifest: &Manifest, facts: &Facts, info: &mut BootInfo) {
-    let thread = mfspr::<{ spr::PIR }>();
-    info.own_queue = manifest.boot_stack.base + size_of::<BootInfo>() as u64;
-    info.own_queue = info.own_queue.next_multiple_of(1 << OWN_QUEUE_SHIFT);
+/// One vCPU's core: its virtual processor, and its thread's own queue with a source for kicks.
+fn core(opal: &Opal, manifest: &Manifest, first: u64, vcpu: u64, thread: u32) -> Core {
+    let queues = manifest.boot_stack.base + size_of::<BootInfo>() as u64;
+    let own_queue = queues.next_multiple_of(1 << OWN_QUEUE_SHIFT) + (vcpu << OWN_QUEUE_SHIFT);
     // SAFETY: memory between the findings and the loader's stack, both of which the manifest gives.
-    unsafe { cpu::zero_blocks(info.own_queue, info.own_queue + (1 << OWN_QUEUE_SHIFT)) };
+    unsafe { cpu::zero_blocks(own_queue, own_queue + (1 << OWN_QUEUE_SHIFT)) };
+    let page = Some((own_queue, OWN_QUEUE_SHIFT));
     // SAFETY: the same memory, which nobody else uses.
-    let queue = unsafe {
-        opal.xive_set_queue(thread, OWN_PRIORITY, Some((info.own_queue, OWN_QUEUE_SHIFT)))
-    };
+    let queue = unsafe { opal.xive_set_queue(thread.into(), OWN_PRIORITY, page) };
     done("XIVE_SET_QUEUE_INFO", queue);
+    let kick = done("XIVE_ALLOCATE_IRQ", opal.xive_allocate_irq());
+    let (kick_manage, kick_trigger) = done("XIVE_GET_IRQ_INFO", opal.xive_irq_pages(kick));
+    open(opal, kick, kick_manage, thread, KICK_EVENT);
+    Core {
+        pir: thread,
+        guest_cam: done("XIVE_GET_VP_INFO", opal.xive_cam(first + vcpu)),
+        own_queue,
+        kick_trigger,
+        kick_manage,
+    }
+}
+
+/// Sends a source's events to a thread's own queue.
+fn open(opal: &Opal, number: u32, eoi_page: u64, thread: u32, event: u32) {
+    let route = opal.xive_route(number, thread.into(), OWN_PRIORITY, event);
+    done("XIVE_SET_IRQ_CONFIG", route);
+    // SAFETY: OPAL named the page as this source's management page.
+    let _ = unsafe { cpu::load64(eoi_page + SET_PQ_00) };
+}
+
+/// OPAL's own interrupts, to the first vCPU's core.
+fn opal_interrupts(opal: &Opal, facts: &Facts, info: &mut BootInfo) {
     for (slot, number) in facts.opal_interrupt[..facts.opal_interrupts].iter().enumerate() {
-        let route = opal.xive_route(*number, thread, OWN_PRIORITY, *number);
-        done("XIVE_SET_IRQ_CONFIG", route);
         let (eoi_page, _) = done("XIVE_GET_IRQ_INFO", opal.xive_irq_pages(*number));
         info.opal_interrupt[slot] = OpalInterrupt { number: *number, reserved: 0, eoi_page };
         info.opal_interrupts = slot as u32 + 1;
-        // SAFETY: OPAL named the page as this source's management page.
-        let _ = unsafe { cpu::load64(eoi_page + SET_PQ_00) };
+        open(opal, *number, eoi_page, info.core[0].pir, *number);
     }
 }

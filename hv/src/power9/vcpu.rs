@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What the firmware knows about its guest between exits: what all vCPUs share, and each one's own.
+//!
+//! Each vCPU has a core to itself. One vCPU reaches another by a flag in its [`Seat`] and then, if it
+//! may be in the guest or asleep, by [`Power9::kick`], which takes it out of either; it looks at its
+//! flags at the end of every exit. A kick that comes late is one exit too many and harms nobody.
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use anchorite_spec::ledger::{Row, SLOTS};
+use anchorite_spec::manifest::VCPUS;
+use anchorite_spec::{ExitReason, Manifest};
+
+use super::board::Power9;
+use super::context::GuestContext;
+use super::interrupts::Interrupts;
+use super::lock::Lock;
+use super::regs::{lpcr, msr};
+use crate::core::ConsoleTail;
+use crate::core::end::Text;
+use crate::core::report::Reach;
+use crate::mem::{Gpa, GuestMemory};
+
+/// Where a vCPU is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It waits in the firmware until it is started.
+    Stopped,
+    /// It was asked to start there, with that in r3.
+    Starting {
+        /// Guest real address.
+        entry: u64,
+        /// r3.
+        argument: u64,
+    },
+    /// It runs, or is idle.
+    Running,
+    /// It waits in the firmware for H_PROD.
+    Joined,
+}
+
+impl State {
+    /// Whether a vCPU in this state will do anything by itself.
+    #[must_use]
+    pub const fn is_active(self) -> bool {
+        matches!(self, Self::Starting { .. } | Self::Running)
+    }
+}
+
+/// The areas that a vCPU shares with its guest, by guest real address.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Areas {
+    /// The virtual processor area.
+    pub vpa: Option<Gpa>,
+    /// The dispatch trace log.
+    pub dispatch_log: Option<Gpa>,
+    /// The SLB shadow buffer.
+    pub slb_shadow: Option<Gpa>,
+}
+
+/// A vCPU as the others see it.
+pub struct Seat {
+    /// H_PROD came; the next wait ends at once.
+    pub prodded: AtomicBool,
+    /// It waits, or is about to: H_PROD has to kick it.
+    pub waits: AtomicBool,
+    /// H_SIGNAL_SYS_RESET came.
+    pub reset: AtomicBool,
+    /// Areas that were registered for it.
+    pub areas: Lock<Areas>,
+}
+
+/// What all vCPUs share.
+pub struct Shared {
+    /// Guest RAM.
+    pub memory: GuestMemory,
+    /// What the guest can reach.
+    pub reach: Reach,
+    /// How many vCPUs there are.
+    pub vcpus: usize,
+    /// The vCPUs.
+    pub seats: [Seat; VCPUS],
+    /// Where each is in its life.
+    pub states: Lock<[State; VCPUS]>,
+    /// The guest's interrupt sources and queues.
+    pub interrupts: Lock<Interrupts>,
+    /// The console, and the end of what the guest wrote to it. Held for a whole line or call, so that
+    /// no two are mixed.
+    pub console: Lock<ConsoleTail>,
+    /// Reports so far, by the exit's reason.
+    pub reports: [AtomicU32; SLOTS],
+    /// vCPUs begin little-endian.
+    little_endian: bool,
+    /// The bits of LPCR that the guest decides, for all its vCPUs: [`MODE`].
+    mode: AtomicU64,
+}
+
+/// LPCR's bits that the guest decides: the byte order of its interrupts, and whether it executes
+/// tlbie itself.
+const MODE: u64 = lpcr::ILE | lpcr::GTSE;
+
+impl Shared {
+    /// The guest that `manifest` describes: its first vCPU about to start, the others stopped.
+    #[must_use]
+    pub fn new(manifest: &Manifest, memory: GuestMemory) -> Self {
+        let mut states = [State::Stopped; VCPUS];
+        states[0] = State::Starting { entry: manifest.guest_entry, argument: manifest.guest_tree };
+        let little_endian = manifest.guest_little_endian != 0;
+        let order = if little_endian { lpcr::ILE } else { 0 };
+        let seat = || Seat {
+            prodded: AtomicBool::new(false),
+            waits: AtomicBool::new(false),
+            reset: AtomicBool::new(false),
+            areas: Lock::new(Areas::default()),
+        };
+        Self {
+            memory,
+            reach: Reach::new(manifest),
+            vcpus: (manifest.vcpus as usize).min(VCPUS),
+            seats: [(); VCPUS].map(|()| seat()),
+            states: Lock::new(states),
+            interrupts: Lock::new(Interrupts::new(manifest.xive_sources as u32)),
+            console: Lock::new(ConsoleTail::new()),
+            reports: [const { AtomicU32::new(0) }; SLOTS],
+            little_endian,
+            mode: AtomicU64::new(lpcr::GUEST & MODE | order),
+        }
+    }
+
+    /// The vCPU that the guest calls by this server number.
+    #[must_use]
+    pub fn server(&self, number: u64) -> Option<usize> {
+        usize::try_from(number).ok().filter(|index| *index < self.vcpus)
+    }
+}
+
+/// One vCPU. Only its own core touches it.
+pub struct Vcpu<M> {
+    /// Its number, which is its server number.
+    pub index: usize,
+    /// The core and what is underneath.
+    pub machine: M,
+    /// What all share.
+    pub shared: &'static Shared,
+    /// Its row of the ledger.
+    pub row: &'static mut Row,
+    /// The exit being served.
+    pub reason: Option<ExitReason>,
+    /// Text for the epitaph, once a handler has ended the run.
+    pub last_words: Text,
+}
+
+impl<M> Vcpu<M> {
+    /// A vCPU before its first entry.
+    #[must_use]
+    pub fn new(index: usize, machine: M, shared: &'static Shared, row: &'static mut Row) -> Self {
+        Self { index, machine, shared, row, reason: None, last_words: Text::new() }
+    }
+
+    /// Counts an exit.
+    pub fn count(&mut self, reason: ExitReason) {
+        self.reason = Some(reason);
+        self.row.count[reason.slot()] += 1;
+    }
+
+    /// Its own seat.
+    #[must_use]
+    pub fn seat(&self) -> &'static Seat {
+        &self.shared.seats[self.index]
+    }
+}
+
+impl<M: Power9> Vcpu<M> {
+    /// Changes [`MODE`] for all vCPUs: this one at once, the others before their next instruction
+    /// after the kick.
+    pub fn change_mode(&mut self, clear: u64, set: u64) {
+        let change = |mode: u64| Some(mode & !clear | set);
+        let old = self.shared.mode.fetch_update(Ordering::SeqCst, Ordering::SeqCst, change);
+        if old.is_ok_and(|old| change(old) != Some(old)) {
+            self.kick_others(State::is_active);
+        }
+        self.follow_mode();
+    }
+
+    /// Takes over what another vCPU has changed.
+    pub fn follow_mode(&mut self) {
+        let mode = self.shared.mode.load(Ordering::Relaxed);
+        if self.machine.lpcr() & MODE != mode {
+            self.machine.update_lpcr(MODE, mode);
+        }
+    }
+
+    /// Kicks all other vCPUs whose state is `wanted`.
+    fn kick_others(&mut self, wanted: fn(State) -> bool) {
+        let states = *self.shared.states.lock();
+        for (other, state) in states.into_iter().enumerate().take(self.shared.vcpus) {
+            if other != self.index && wanted(state) {
+                self.machine.kick(other);
+            }
+        }
+    }
+
+    /// Has the vCPU's present wait, or else its next one, end.
+    pub fn prod(&mut self, target: usize) {
+        let seat = &self.shared.seats[target];
+        seat.prodded.store(true, Ordering::SeqCst);
+        if target != self.index && seat.waits.load(Ordering::SeqCst) {
+            self.machine.kick(target);
+        }
+    }
+
+    /// Sleeps with `sleep` unless H_PROD has come; whether it came, before or meanwhile.
+    ///
+    /// Who prods sets the flag and then asks whether this vCPU waits; who waits says so and then
+    /// looks at the flag: one of the two sees the other.
+    pub fn wait(&mut self, sleep: impl FnOnce(&mut M)) -> bool {
+        let seat = self.seat();
+        seat.waits.store(true, Ordering::SeqCst);
+        let before = seat.prodded.swap(false, Ordering::SeqCst);
+        if !before {
+            sleep(&mut self.machine);
+        }
+        seat.waits.store(false, Ordering::SeqCst);
+        before || seat.prodded.swap(false, Ordering::SeqCst)
+    }
+
+    /// Asks a stopped vCPU to start; false if it is not stopped.
+    pub fn start(&mut self, target: usize, entry: u64, argument: u64) -> bool {
+        let mut states = self.shared.states.lock();
+        if states[target] != State::Stopped {
+            return false;
+        }
+        let seat = &self.shared.seats[target];
+        seat.prodded.store(false, Ordering::Relaxed);
+        seat.reset.store(false, Ordering::Relaxed);
+        states[target] = State::Starting { entry, argument };
+        drop(states);
+        self.machine.kick(target);
+        true
+    }
+
+    /// Stops this vCPU, unless no other would be left to start it again: then false.
+    pub fn stop(&mut self) -> bool {
+        let mut states = self.shared.states.lock();
+        let others = || states.iter().enumerate().filter(|(n, _)| *n != self.index);
+        if !others().any(|(_, state)| state.is_active()) {
+            return false;
+        }
+        states[self.index] = State::Stopped;
+        true
+    }
+
+    /// Waits until this vCPU is asked to start, and makes `ctx` its first state: the architecture's
+    /// for a started CPU (LoPAR 7.3.8, start-cpu), real mode with interrupts off.
+    pub fn await_start(&mut self, ctx: &mut GuestContext) {
+        self.machine.forget_guest();
+        let (entry, argument) = loop {
+            let mut states = self.shared.states.lock();
+            if let State::Starting { entry, argument } = states[self.index] {
+                states[self.index] = State::Running;
+                break (entry, argument);
+            }
+            drop(states);
+            self.machine.park();
+        };
+        self.follow_mode();
+        ctx.pending_reset = 0;
+        ctx.gpr = [0; 32];
+        ctx.gpr[3] = argument;
+        (ctx.lr, ctx.ctr, ctx.xer, ctx.cr, ctx.cfar) = (0, 0, 0, 0, 0);
+        ctx.nip = entry;
+        ctx.msr = msr::SF | msr::ME;
+        if self.shared.little_endian {
+            ctx.msr |= msr::LE;
+        }
+    }
+
+    /// Waits as H_JOIN asks: for H_PROD or a reset, deaf to everything else. False when no other vCPU
+    /// would be left running.
+    pub fn join(&mut self) -> bool {
+        let seat = self.seat();
+        let mut states = self.shared.states.lock();
+        let others = || states.iter().enumerate().filter(|(n, _)| *n != self.index);
+        if !others().any(|(_, state)| state.is_active()) {
+            return false;
+        }
+        if seat.prodded.swap(false, Ordering::SeqCst) {
+            // Without having been seen as joined, on which another vCPU would act.
+            return true;
+        }
+        states[self.index] = State::Joined;
+        drop(states);
+        while !self.wait(M::park) && !seat.reset.load(Ordering::SeqCst) {}
+        self.shared.states.lock()[self.index] = State::Running;
+        true
+    }
+
+    /// Has the vCPU take a system reset, whatever it is doing; one that is stopped stays so.
+    pub fn signal_reset(&mut self, target: usize) {
+        if self.shared.states.lock()[target] == State::Stopped {
+            return;
+        }
+        self.shared.seats[target].reset.store(true, Ordering::SeqCst);
+        if target != self.index {
+            self.machine.kick(target);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::{Fake, context, hcall, vcpu_of};
+    use super::super::hcall;
+    use super::super::regs::vector;
+    use super::*;
+    use crate::core::Action;
+
+    const TRIES: u32 = 3;
+
+    /// Has `meanwhile` happen when the vCPU has slept a few times.
+    fn later(v: &mut Vcpu<Fake>, meanwhile: impl Fn(&'static Shared) + 'static) {
+        let shared = v.shared;
+        let mut sleeps = 0;
+        v.machine.meanwhile = Some(Box::new(move || {
+            sleeps += 1;
+            if sleeps == TRIES {
+                meanwhile(shared);
+            }
+        }));
+    }
+
+    fn call(v: &mut Vcpu<Fake>, args: &[u64]) -> i64 {
+        let mut ctx = hcall(args);
+        assert_eq!(hcall::serve(v, &mut ctx), Action::Resume);
+        ctx.gpr[3] as i64
+    }
+
+    #[test]
+    fn a_stopped_vcpu_starts_as_the_architecture_says() {
+        let mut v = vcpu_of(2);
+        v.shared.states.lock()[1] = State::Running;
+        assert!(v.stop());
+        later(&mut v, |shared| {
+            shared.mode.store(lpcr::GUEST & MODE | lpcr::ILE, Ordering::Relaxed);
+            shared.states.lock()[0] = State::Starting { entry: 0x8000, argument: 7 };
+        });
+        let mut ctx = context(vector::SYSTEM_CALL);
+        (ctx.pending_reset, ctx.lr, ctx.gpr[9]) = (0x100, 5, 5);
+        v.await_start(&mut ctx);
+        assert_eq!((ctx.nip, ctx.msr, ctx.gpr[3]), (0x8000, msr::SF | msr::ME, 7));
+        assert_eq!((ctx.pending_reset, ctx.lr, ctx.gpr[9]), (0, 0, 0));
+        assert_eq!((v.machine.parked, v.machine.forgot), (TRIES, 1));
+        assert_eq!(v.machine.lpcr & lpcr::ILE, lpcr::ILE, "interrupts as the others have them");
+        assert_eq!(v.shared.states.lock()[0], State::Running);
+    }
+
+    #[test]
+    fn the_last_vcpu_cannot_stop() {
+        let mut v = vcpu_of(3);
+        v.shared.states.lock()[1] = State::Joined;
+        assert!(!v.stop());
+        assert_eq!(v.shared.states.lock()[0], State::Running);
+        v.shared.states.lock()[2] = State::Starting { entry: 0, argument: 0 };
+        assert!(v.stop());
+    }
+
+    #[test]
+    fn a_vcpu_is_started_once() {
+        let mut v = vcpu_of(2);
+        v.shared.seats[1].prodded.store(true, Ordering::Relaxed);
+        assert!(v.start(1, 0x100, 2));
+        assert!(!v.start(1, 0x200, 3));
+        let started = State::Starting { entry: 0x100, argument: 2 };
+        assert_eq!((v.shared.states.lock()[1], &v.machine.kicked[..]), (started, &[1][..]));
+        assert!(!v.shared.seats[1].prodded.load(Ordering::Relaxed), "a prod of its last life");
+    }
+
+    #[test]
+    fn a_prod_ends_one_wait_whenever_it_comes() {
+        let mut v = vcpu_of(2);
+        assert_eq!(call(&mut v, &[0xe8, 1]), 0);
+        assert!(v.machine.kicked.is_empty(), "it does not wait");
+        v.shared.seats[1].waits.store(true, Ordering::Relaxed);
+        assert_eq!(call(&mut v, &[0xe8, 1]), 0);
+        assert_eq!(v.machine.kicked, [1]);
+        assert_eq!(call(&mut v, &[0xe8, 2]), -4);
+        // One that comes during the wait is spent by it.
+        let shared = v.shared;
+        v.machine.meanwhile =
+            Some(Box::new(|| shared.seats[0].prodded.store(true, Ordering::SeqCst)));
+        assert_eq!((call(&mut v, &[0xe0]), v.machine.idled), (0, 1));
+        v.machine.meanwhile = None;
+        assert_eq!((call(&mut v, &[0xe0]), v.machine.idled), (0, 2));
+        assert!(!v.shared.seats[0].waits.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn joining_waits_for_a_prod() {
+        let mut v = vcpu_of(2);
+        assert_eq!(call(&mut v, &[0x298]), 18, "no other runs");
+        v.shared.states.lock()[1] = State::Running;
+        let mut ctx = hcall(&[0x298]);
+        ctx.msr |= msr::EE;
+        let _ = hcall::serve(&mut v, &mut ctx);
+        assert_eq!((ctx.gpr[3] as i64, v.machine.parked), (-5, 0));
+        later(&mut v, |shared| {
+            assert_eq!(shared.states.lock()[0], State::Joined);
+            assert!(shared.seats[0].waits.load(Ordering::SeqCst));
+            shared.seats[0].prodded.store(true, Ordering::SeqCst);
+        });
+        assert_eq!((call(&mut v, &[0x298]), v.machine.parked), (0, TRIES));
+        assert_eq!(v.shared.states.lock()[0], State::Running);
+        // A prod that came before is enough.
+        v.shared.seats[0].prodded.store(true, Ordering::SeqCst);
+        assert_eq!((call(&mut v, &[0x298]), v.machine.parked), (0, TRIES));
+    }
+
+    #[test]
+    fn a_signalled_reset_reaches_whoever_is_not_stopped() {
+        let mut v = vcpu_of(4);
+        *v.shared.states.lock() = [State::Running, State::Running, State::Stopped, State::Joined];
+        assert_eq!(call(&mut v, &[0x380, -2_i64 as u64]), 0);
+        assert_eq!(v.machine.kicked, [1, 3]);
+        let pending = |n: usize| v.shared.seats[n].reset.load(Ordering::Relaxed);
+        assert_eq!([0, 1, 2, 3].map(pending), [false, true, false, true]);
+        assert_eq!(call(&mut v, &[0x380, 4]), -4);
+        // Its own comes at the end of the call, counted as the call and nothing else.
+        let mut ctx = hcall(&[0x380, -1_i64 as u64]);
+        let (after, before) = (ctx.nip, v.row.count.iter().sum::<u64>());
+        let _ = super::super::exits::serve(&mut v, &mut ctx);
+        assert_eq!((ctx.nip, v.machine.srr.0, ctx.gpr[3]), (0x100, after, 0));
+        assert_eq!(v.row.count.iter().sum::<u64>(), before + 1);
+        assert!(!v.shared.seats[0].reset.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn a_reset_ends_a_join() {
+        let mut v = vcpu_of(2);
+        v.shared.states.lock()[1] = State::Running;
+        later(&mut v, |shared| shared.seats[0].reset.store(true, Ordering::SeqCst));
+        let mut ctx = hcall(&[0x298]);
+        let _ = super::super::exits::serve(&mut v, &mut ctx);
+        assert_eq!((ctx.nip, v.machine.parked), (0x100, TRIES));
+    }
+
+    #[test]
+    fn what_one_vcpu_sets_for_all_the_others_follow() {
+        let mut v = vcpu_of(3);
+        v.shared.states.lock()[2] = State::Running;
+        assert_eq!(call(&mut v, &[0x31c, 1, 4, 0, 0]), 0);
+        assert_eq!(v.machine.kicked, [2], "who is stopped follows when it starts");
+        assert_eq!(call(&mut v, &[0x31c, 1, 4, 0, 0]), 0);
+        assert_eq!(v.machine.kicked, [2], "nothing changed");
+        // Another vCPU clears GTSE; this one's next exit brings it.
+        v.shared.mode.store(lpcr::ILE, Ordering::SeqCst);
+        let _ = super::super::exits::serve(&mut v, &mut hcall(&[0x300]));
+        assert_eq!(v.machine.lpcr & MODE, lpcr::ILE);
+    }
+}
