@@ -14,6 +14,7 @@ use anyhow::{Result, ensure};
 pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
     ("probe::a_hostile_guest_stays_inside", a_hostile_guest_stays_inside),
     ("probe::entered_little_endian", entered_little_endian),
+    ("probe::four_cpus_race", four_cpus_race),
 ];
 
 /// All probes, on a machine with other things to do.
@@ -68,6 +69,14 @@ fn a_hostile_guest_stays_inside() -> Result<()> {
     let image = build("power9-probe", "probe", &[])?;
     let ended = run(&image, &[], |monitor| live::untouched(monitor, &image))?;
     ensure!(passed(&ended) > 40, "only {} probes reported", passed(&ended));
+    Ok(())
+}
+
+/// CPUs that start, stop, wake, interrupt and reset each other.
+fn four_cpus_race() -> Result<()> {
+    let image = build("power9-probe", "probe-four", &["--vcpus", "4"])?;
+    let ended = run(&image, &[], |monitor| live::untouched(monitor, &image))?;
+    ensure!(ended.console.contains("probe stopped-cpus-stay-so ok"), "one CPU only");
     Ok(())
 }
 

@@ -11,6 +11,8 @@ pub const ISLAND_END: u64 = ISLAND + 0x20_0000;
 pub const TIMA: u64 = 0x6_0302_031a_0000;
 /// The first source's trigger page.
 pub const ESB: u64 = 0x6_0100_0000_0000;
+/// The most vCPUs of a guest: no server has this number.
+pub const NO_SERVER: u64 = 4;
 /// Sources.
 pub const SOURCES: u64 = 16;
 /// First byte after the last source's pages.

@@ -2,7 +2,7 @@
 //! Every hypercall's success and its error codes, as LoPAR lists them.
 use core::ptr;
 
-use crate::board::{ISLAND, ISLAND_END, RAM_END, SCRATCH, SOURCES};
+use crate::board::{ISLAND, ISLAND_END, NO_SERVER, RAM_END, SCRATCH, SOURCES};
 use crate::console::Probe;
 use crate::hcall::*;
 use crate::{mmu, rtas};
@@ -91,11 +91,20 @@ pub fn run() {
     });
     areas();
     Probe::run("hcall-prod-confer", |p| {
-        expect(p, PROD, &[(&[1], PARAMETER), (&[u64::MAX], PARAMETER), (&[1 << 32], PARAMETER)]);
+        expect(
+            p,
+            PROD,
+            &[(&[NO_SERVER], PARAMETER), (&[u64::MAX], PARAMETER), (&[1 << 32], PARAMETER)],
+        );
         expect(
             p,
             CONFER,
-            &[(&[0, 0], 0), (&[u64::MAX, 0], 0), (&[1, 0], PARAMETER), (&[1 << 32, 0], PARAMETER)],
+            &[
+                (&[0, 0], 0),
+                (&[u64::MAX, 0], 0),
+                (&[NO_SERVER, 0], PARAMETER),
+                (&[1 << 32, 0], PARAMETER),
+            ],
         );
         // The cede after a prod returns at once, with no interrupt pending.
         expect(p, PROD, &[(&[0], 0)]);
@@ -142,7 +151,7 @@ fn areas() {
         put_be32(vpa + 4, 640 << 16);
         check("a log before the area", call(2, 0, vpa), RESOURCE);
         check("a shadow before the area", call(3, 0, vpa), RESOURCE);
-        check("server", call(1, 1, vpa), PARAMETER);
+        check("server", call(1, NO_SERVER, vpa), PARAMETER);
         check("server, wide", call(1, 1 << 32, vpa), PARAMETER);
         check("flags", code(REGISTER_VPA, &[REGISTER_FIRST | 1, 0, vpa]), PARAMETER);
         for address in [
@@ -246,7 +255,7 @@ fn sources_and_queues() {
             SET_QUEUE,
             &[
                 (&[2, 0, 6, queue, 16], PARAMETER),
-                (&[1, 1, 6, queue, 16], P2),
+                (&[1, NO_SERVER, 6, queue, 16], P2),
                 (&[1, 1 << 32, 6, queue, 16], P2),
                 (&[1, 0, 7, queue, 16], P3),
                 (&[1, 0, 8, queue, 16], P3),
@@ -276,11 +285,15 @@ fn sources_and_queues() {
             p.equal(&"size", size, 16);
             p.equal(&"index", index, 0);
         }
-        expect(p, GET_QUEUE, &[(&[2, 0, 6], PARAMETER), (&[0, 1, 6], P2), (&[0, 0, 7], P3)]);
+        expect(
+            p,
+            GET_QUEUE,
+            &[(&[2, 0, 6], PARAMETER), (&[0, NO_SERVER, 6], P2), (&[0, 0, 7], P3)],
+        );
         expect(
             p,
             QUEUE_INFO,
-            &[(&[0, 0, 6], 0), (&[1, 0, 6], PARAMETER), (&[0, 1, 6], P2), (&[0, 0, 7], P3)],
+            &[(&[0, 0, 6], 0), (&[1, 0, 6], PARAMETER), (&[0, NO_SERVER, 6], P2), (&[0, 0, 7], P3)],
         );
         p.equal(&"generation", hcall(GET_QUEUE, &[1, 0, 6])[1], 1 | 2);
         expect(p, SET_QUEUE, &[(&[1, 0, 6, 0, 0], 0)]);
@@ -295,7 +308,7 @@ fn sources_and_queues() {
                 (&[2, SOURCES, 0, 6, 1], P2),
                 (&[2, u64::MAX, 0, 6, 1], P2),
                 (&[2, 1 << 32, 0, 6, 1], P2),
-                (&[2, 0, 1, 6, 1], P3),
+                (&[2, 0, NO_SERVER, 6, 1], P3),
                 (&[2, 0, 0, 7, 1], P4),
                 (&[2, 0, 0, 0x106, 1], P4),
                 (&[2, 0, 0, 0x1ff, 1], P4),

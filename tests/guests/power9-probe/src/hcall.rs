@@ -21,12 +21,16 @@ pub const CONFER: u64 = 0xe4;
 pub const PROD: u64 = 0xe8;
 /// H_GET_CPU_CHARACTERISTICS.
 pub const CHARACTERISTICS: u64 = 0x1c8;
+/// H_JOIN.
+pub const JOIN: u64 = 0x298;
 /// H_RANDOM.
 pub const RANDOM: u64 = 0x300;
 /// H_SET_MODE.
 pub const SET_MODE: u64 = 0x31c;
 /// H_REGISTER_PROC_TBL.
 pub const PROC_TBL: u64 = 0x37c;
+/// H_SIGNAL_SYS_RESET.
+pub const SIGNAL_RESET: u64 = 0x380;
 /// H_INT_GET_SOURCE_INFO.
 pub const SOURCE_INFO: u64 = 0x3a8;
 /// H_INT_SET_SOURCE_CONFIG.
@@ -56,10 +60,14 @@ pub const RTAS: u64 = 0xf000;
 
 /// Return codes, as r3 holds them.
 pub const BUSY: u64 = 1;
+/// H_CONTINUE.
+pub const CONTINUE: u64 = 18;
 /// H_FUNCTION.
 pub const FUNCTION: u64 = -2_i64 as u64;
 /// H_PARAMETER.
 pub const PARAMETER: u64 = -4_i64 as u64;
+/// H_BAD_MODE.
+pub const BAD_MODE: u64 = -5_i64 as u64;
 /// H_RESOURCE.
 pub const RESOURCE: u64 = -16_i64 as u64;
 /// H_P2; H_P3 and so on follow downwards.

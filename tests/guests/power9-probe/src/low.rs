@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The first pages: entry, vectors, and the words through which they talk to Rust.
 //!
-//! Guest real addresses below 0x8000 fit an instruction's displacement, so the vectors need no base
-//! register: they keep what they use at fixed words, note what came, and resume at the fix-up that
-//! [`crate::trap`] left, in the machine state that it left. The decrementer and the external
-//! interrupt are only counted and made silent; anything else without a fix-up ends the run.
+//! Each CPU has a block of words, 4 KiB apart; SPRG0 holds its distance from the first CPU's, for whom
+//! the words are at fixed addresses that fit an instruction's displacement. The vectors keep what they
+//! use there, note what came, and resume at the fix-up that [`crate::trap`] left, in the machine state
+//! that it left. The decrementer, the external interrupt and the system reset are only counted and made
+//! silent; anything else without a fix-up ends the run.
 #![expect(unsafe_code, reason = "the first instructions, and words at fixed addresses")]
 
 use core::ptr;
@@ -22,6 +23,7 @@ core::arch::global_asm!(
     .set DECS, 0x2860
     .set EXTS, 0x2868
     .set SEEN, 0x2870
+    .set RESETS, 0x2878
     .set HCALL_IN, 0x2a00               /* r0 to r31, CR, LR, CTR, XER */
     .set HCALL_OUT, 0x2c00
     .set KEPT, 0x2e00
@@ -43,6 +45,8 @@ probe_entry:
     BE 0x7d7b03a6                       /* mtsrr1 r11 */
     BE 0x4c000024                       /* rfid */
 1:  li      12, 0
+    li      5, 0
+    mtspr   272, 5
     lis     1, (stack_top - 64)@h       /* 0x28 */
     ori     1, 1, (stack_top - 64)@l
     lis     2, .TOC.@h
@@ -54,8 +58,10 @@ probe_entry:
 
     .macro VECTOR number
     . = \number
-    std     3, R3(0)
-    li      3, \number
+    mtspr   273, 3
+    mfspr   3, 272
+    std     4, R4(3)
+    li      4, \number
     b       common
     .endm
     .irp n, 0x100,0x200,0x300,0x380,0x400,0x480,0x500,0x600,0x700,0x800,0x900,0x980,0xa00,0xb00,0xc00,0xd00,0xe00,0xe20,0xe40,0xe60,0xe80,0xea0,0xf00,0xf20,0xf40,0xf60,0xf80,0x1300,0x1500,0x1700
@@ -64,53 +70,60 @@ probe_entry:
 
     . = 0x1900
 common:
-    std     4, R4(0)
-    std     5, R5(0)
+    std     5, R5(3)
+    mfspr   5, 273
+    std     5, R3(3)
     mfcr    5
-    std     5, KEPT_CR(0)
-    cmpldi  3, 0x900
+    std     5, KEPT_CR(3)
+    cmpldi  4, 0x900
     beq     3f
-    cmpldi  3, 0x500
+    cmpldi  4, 0x500
     beq     4f
-    std     3, VEC(0)
+    cmpldi  4, 0x100
+    beq     2f
+    std     4, VEC(3)
     mfspr   4, 26
-    std     4, WORDS(0)
+    std     4, WORDS(3)
     mfspr   4, 27
-    std     4, WORDS + 8(0)
+    std     4, WORDS + 8(3)
     mfspr   4, 19
-    std     4, WORDS + 16(0)
+    std     4, WORDS + 16(3)
     mfspr   4, 18
-    std     4, WORDS + 24(0)
+    std     4, WORDS + 24(3)
     mfmsr   4
-    std     4, WORDS + 32(0)
-    ld      4, FIXUP(0)
+    std     4, WORDS + 32(3)
+    ld      4, FIXUP(3)
     cmpdi   4, 0
     beq     6f
     mtspr   26, 4
-    ld      4, RESUME(0)
+    ld      4, RESUME(3)
     mtspr   27, 4
     li      4, 0
-    std     4, FIXUP(0)
+    std     4, FIXUP(3)
     b       5f
-3:  ld      4, DECS(0)                  /* decrementer: far away */
+2:  ld      4, RESETS(3)
     addi    4, 4, 1
-    std     4, DECS(0)
+    std     4, RESETS(3)
+    b       5f
+3:  ld      4, DECS(3)                  /* decrementer: far away */
+    addi    4, 4, 1
+    std     4, DECS(3)
     li      4, -1
     rldicl  4, 4, 0, 10
     mtspr   22, 4
     b       5f
-4:  ld      4, EXTS(0)                  /* external: return without EE; whoever waits accepts it */
+4:  ld      4, EXTS(3)                  /* external: return without EE; whoever waits accepts it */
     addi    4, 4, 1
-    std     4, EXTS(0)
+    std     4, EXTS(3)
     mfspr   4, 27
     rldicl  4, 4, 48, 1
     rotldi  4, 4, 16
     mtspr   27, 4
-5:  ld      4, KEPT_CR(0)
+5:  ld      4, KEPT_CR(3)
     mtcrf   0xff, 4
-    ld      3, R3(0)
-    ld      4, R4(0)
-    ld      5, R5(0)
+    ld      4, R4(3)
+    ld      5, R5(3)
+    ld      3, R3(3)
     rfid
 6:  lis     1, (stack_top - 64)@h
     ori     1, 1, (stack_top - 64)@l
@@ -214,14 +227,40 @@ low_user:
     ori     9, 9, 0x4030                /* PR, IR, DR */
     mtspr   27, 9
     rfid
+
+    /* A further CPU: r3 = its number. */
+    . = 0x2600
+    tdi     0, 0, 0x48
+    b       1f
+    BE 0x7d6000a6                       /* mfmsr r11 */
+    BE 0x616b0003                       /* ori r11, r11, 3: LE, RI */
+    BE 0x39402620                       /* li r10, 0x2620 */
+    BE 0x7d5a03a6                       /* mtsrr0 r10 */
+    BE 0x7d7b03a6                       /* mtsrr1 r11 */
+    BE 0x4c000024                       /* rfid */
+1:  li      5, 2                        /* 0x2620 */
+    mtmsrd  5, 1                        /* RI, also when entered little-endian */
+    sldi    5, 3, 12
+    mtspr   272, 5
+    lis     1, (stack_top - 64)@h
+    ori     1, 1, (stack_top - 64)@l
+    sldi    5, 3, 14
+    add     1, 1, 5
+    lis     2, .TOC.@h
+    ori     2, 2, .TOC.@l
+    bl      probe_cpu
+    nop
+    b       .
+
     . = 0x2800
-    .fill   0x800, 1, 0
+    .fill   0x3800, 1, 0
     .purgem BE
 
     .bss
     .balign 16
     .space  0x8000
 stack_top:
+    .space  0xc000                      /* three more CPUs' */
     .text
 "#,
     options(raw)
@@ -250,6 +289,10 @@ pub const RESUME: Word = Word(0x2838);
 pub const DECS: Word = Word(0x2860);
 /// External interrupts so far.
 pub const EXTS: Word = Word(0x2868);
+/// System resets so far.
+pub const RESETS: Word = Word(0x2878);
+/// Where a further CPU enters.
+pub const CPU_ENTRY: u64 = 0x2600;
 /// The machine state that the tried code left.
 pub const SEEN: Word = Word(0x2870);
 /// A hypercall's registers before: r0–r31, CR, LR, CTR, XER.
@@ -258,6 +301,11 @@ pub const HCALL_IN: Word = Word(0x2a00);
 pub const HCALL_OUT: Word = Word(0x2c00);
 
 impl Word {
+    /// The same word of another CPU.
+    pub const fn of(self, cpu: usize) -> Self {
+        Self(self.0 + 0x1000 * cpu as u64)
+    }
+
     /// The `n`th word from here.
     pub fn at(self, n: usize) -> u64 {
         // SAFETY: all words lie in `.low`, which only the assembly above uses besides.

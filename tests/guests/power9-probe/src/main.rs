@@ -16,6 +16,7 @@ mod mmu;
 mod random;
 #[path = "../../../../hv/spec/src/rtas.rs"]
 mod rtas;
+mod smp;
 mod storm;
 mod trap;
 mod walls;
@@ -30,6 +31,7 @@ extern "C" fn probe_main(tree: u64, big_endian: u64) -> ! {
     calls::run();
     walls::run();
     interrupts::run();
+    smp::run();
     storm::run();
     Probe::run("registers-survive-every-hypercall", |p| {
         let (leaks, [call, register, value]) = hcall::leaks();

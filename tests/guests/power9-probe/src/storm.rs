@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Random hypercalls with arguments that look right, and much text.
-use crate::board::{ESB, ISLAND, ISLAND_END, RAM_END, SCRATCH, SCRATCH_SIZE, SOURCES, TIMA};
+use crate::board::{
+    ESB, ISLAND, ISLAND_END, NO_SERVER, RAM_END, SCRATCH, SCRATCH_SIZE, SOURCES, TIMA,
+};
 use crate::calls::put_be32;
 use crate::console::{self, Probe};
 use crate::hcall::{self, code};
@@ -36,7 +38,7 @@ const NUMBERS: [u64; 24] = [
     hcall::RESET,
     hcall::RPT_INVALIDATE,
     hcall::RTAS,
-    0x298,
+    hcall::JOIN,
 ];
 
 /// An argument: small, a flag, an address at an edge, or noise.
@@ -73,9 +75,9 @@ fn buffer(random: &mut Random) -> u64 {
         rtas::GET_TIME_OF_DAY,
         rtas::SET_TIME_OF_DAY,
         rtas::GET_SYSTEM_PARAMETER,
+        rtas::QUERY_CPU_STOPPED_STATE,
         0,
-        4,
-        8,
+        11,
         u32::MAX,
     ];
     let counts = [0, 1, 2, 3, 7, 8, 15, 16, 17, u32::MAX];
@@ -115,6 +117,8 @@ pub fn run() {
                 }
                 hcall::RTAS => args[0] = buffer(&mut random),
                 hcall::SET_SOURCE => args[1] = random.below(SOURCES + 2),
+                // Its own reset is another probe's.
+                hcall::SIGNAL_RESET => args[0] = NO_SERVER,
                 hcall::CEDE => set_decrementer(random.below(2000)),
                 _ => {}
             }
