@@ -68,16 +68,11 @@ pub fn serve<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
         return Action::End(End::FirmwareFault);
     }
     match ctx.esr >> 26 {
-        class::HVC => psci::serve(v, ctx),
+        class::HVC => call(v, ctx),
         class::SMC => {
             // A trapped SMC is not behind us yet.
             ctx.pc += 4;
-            if ctx.esr & 0xffff != 0 {
-                v.count(ExitReason::SmcccUnknown);
-                ctx.gpr[0] = psci::code::NOT_SUPPORTED as u64;
-                return Action::Resume;
-            }
-            psci::serve(v, ctx)
+            call(v, ctx)
         }
         class::DATA => data_abort(v, ctx),
         class::FETCH => fetch_abort(v, ctx),
@@ -92,8 +87,17 @@ pub fn serve<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     }
 }
 
-/// The guest physical address of an abort; `None` when the guest changed its tables meanwhile and
-/// the access is to be tried again.
+/// A call: SMCCC's have no immediate.
+fn call<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
+    if ctx.esr & 0xffff == 0 {
+        return psci::serve(v, ctx);
+    }
+    v.count(ExitReason::SmcccUnknown);
+    ctx.gpr[0] = psci::code::NOT_SUPPORTED as u64;
+    Action::Resume
+}
+
+/// The guest physical address of an abort; `None` when the guest's own tables do not lead there.
 fn address<M: Arm64>(v: &mut Vcpu<M>, ctx: &GuestContext, write: bool) -> Option<u64> {
     /// Permission faults, of any level.
     const PERMISSION: u64 = 0b0011;
@@ -101,20 +105,39 @@ fn address<M: Arm64>(v: &mut Vcpu<M>, ctx: &GuestContext, write: bool) -> Option
     let page = if ctx.esr & abort::TABLE_WALK != 0 {
         return Some((fault.hpfar >> 4) << 12);
     } else if (ctx.esr & abort::STATUS) >> 2 == PERMISSION {
-        // HPFAR_EL2 does not have to hold anything then.
-        let user = ctx.pstate & (pstate::MODE | pstate::AARCH32) == 0;
+        // HPFAR_EL2 does not have to hold anything then. What EL0 may execute it need not be able to
+        // read, but EL1 is.
+        let fetch = ctx.esr >> 26 == class::FETCH;
+        let user = ctx.pstate & (pstate::MODE | pstate::AARCH32) == 0 && !fetch;
         v.machine.translate(fault.far, write, user)?
     } else {
         (fault.hpfar >> 4) << 12
     };
+    v.retries = 0;
     Some(page | fault.far & 0xfff)
+}
+
+/// An abort whose access the guest's own tables do not allow: another of its CPUs has changed them
+/// meanwhile, and the access is tried again. Not for ever: there may be rights that looking the
+/// address up knows nothing of.
+fn gone<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext, fetch: bool) -> Action {
+    const RETRIES: u32 = 16;
+    v.retries += 1;
+    if v.retries > RETRIES {
+        let what = "access that its tables do not allow";
+        report::guest_fault(v, ctx, &what, None, "external abort injected");
+        let far = v.machine.fault().far;
+        inject::external_abort(&mut v.machine, ctx, far, fetch);
+        v.retries = 0;
+    }
+    Action::Resume
 }
 
 fn data_abort<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     let write = ctx.esr & abort::WRITE != 0;
     let Some(address) = address(v, ctx, write) else {
         v.count(ExitReason::DataAbort);
-        return Action::Resume;
+        return gone(v, ctx, false);
     };
     if write
         && ctx.esr & (abort::ISV | abort::TABLE_WALK) == abort::ISV
@@ -153,15 +176,18 @@ fn gic_store<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext, place: GicPlace)
 
 fn fetch_abort<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     v.count(ExitReason::InstructionAbort);
-    let Some(address) = address(v, ctx, false) else { return Action::Resume };
+    let address = address(v, ctx, false);
     let (vbar, _) = v.machine.vectors();
-    if ctx.pc.wrapping_sub(vbar) < 0x800 {
+    if ctx.pc.wrapping_sub(vbar) < 0x800 && (address.is_some() || v.retries > 0) {
         // Whatever it were given now would only bring it here again.
-        report::guest_fault(v, ctx, &"vectors", Some(address), "the run ends");
+        report::guest_fault(v, ctx, &"vectors", address, "the run ends");
         v.last_words.push(b"the guest's exception vectors are not in its memory");
         return Action::End(End::GuestPanic);
     }
-    report::guest_fault(v, ctx, &"instruction fetch", Some(address), "external abort injected");
+    if address.is_none() {
+        return gone(v, ctx, true);
+    }
+    report::guest_fault(v, ctx, &"instruction fetch", address, "external abort injected");
     let far = v.machine.fault().far;
     inject::external_abort(&mut v.machine, ctx, far, true);
     Action::Resume
@@ -329,6 +355,29 @@ mod tests {
         let mut ctx = context(0x9381_004f);
         assert_eq!(serve(&mut v, &mut ctx), Action::Resume);
         assert_eq!((ctx.pc, v.machine.exception), (0x4000, None));
+        // But an access that is never allowed does not come here for ever.
+        for esr in [0x9381_004f, 0x8200_000f] {
+            let mut ctx = context(esr);
+            v.machine.exception = None;
+            for _ in 0..100 {
+                assert_eq!(serve(&mut v, &mut ctx), Action::Resume);
+                if v.machine.exception.is_some() {
+                    break;
+                }
+            }
+            assert_eq!(v.machine.exception.map(|e| e.2 & 0x3f), Some(0x10));
+        }
+    }
+
+    #[test]
+    fn an_immediate_makes_it_another_call() {
+        for (class, pc) in [(0x16, 0x4000), (0x17, 0x4004)] {
+            let mut v = vcpu();
+            let mut ctx = context(class << 26 | 1);
+            ctx.gpr[0] = 0x8400_0008;
+            assert_eq!(serve(&mut v, &mut ctx), Action::Resume);
+            assert_eq!((ctx.gpr[0], ctx.pc), (u64::MAX, pc));
+        }
     }
 
     #[test]

@@ -76,6 +76,8 @@ use function::{
 
 const PSCI_1_1: i64 = 0x1_0001;
 const SMCCC_1_1: i64 = 0x1_0001;
+/// SYSTEM_RESET2: the one type that is not somebody's own.
+const WARM_RESET: u32 = 0;
 /// MIGRATE_INFO_TYPE: no trusted OS that would mind.
 const NO_TRUSTED_OS: i64 = 2;
 
@@ -97,6 +99,9 @@ pub fn serve<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
             v.count(ExitReason::PsciSystemOff);
             return Action::End(End::PoweredOff);
         }
+        (SYSTEM_RESET2, _) if one as u32 != WARM_RESET => {
+            (ExitReason::PsciSystemReset, code::INVALID_PARAMETERS)
+        }
         (SYSTEM_RESET, false) | (SYSTEM_RESET2, _) => {
             v.count(ExitReason::PsciSystemReset);
             return Action::End(End::Rebooted);
@@ -105,9 +110,9 @@ pub fn serve<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
         (SMCCC_VERSION, false) => (ExitReason::SmcccVersion, SMCCC_1_1),
         (ARCH_FEATURES, false) => (ExitReason::SmcccArchFeatures, arch_features(v, one as u32)),
         (WORKAROUND_1 | WORKAROUND_2 | WORKAROUND_3, false) => {
-            // Returns nothing, and what it does only the machine's firmware can do.
+            // Only the machine's firmware can do it. It returns nothing, or that there is no such call.
             v.count(ExitReason::SmcccWorkaround);
-            v.machine.firmware_call([u64::from(number), one, 0, 0]);
+            ctx.gpr[0] = v.machine.firmware_call([u64::from(number), one, 0, 0]);
             return Action::Resume;
         }
         (id, _) if (TRNG[0]..=TRNG[1]).contains(&id) => {
@@ -297,6 +302,7 @@ mod tests {
             ctx.gpr[0] = number;
             assert_eq!(serve(&mut v, &mut ctx), Action::End(end));
         }
+        assert_eq!(call(&mut v, [0xc400_0012, 1 << 31, 0, 0]), code::INVALID_PARAMETERS);
     }
 
     #[test]

@@ -126,6 +126,8 @@ pub struct Vcpu<M> {
     pub row: &'static mut Row,
     /// The exit being served.
     pub reason: Option<ExitReason>,
+    /// Aborts in a row after which the access was tried again.
+    pub retries: u32,
     /// Text for the epitaph, once a handler has ended the run.
     pub last_words: Text,
 }
@@ -134,7 +136,7 @@ impl<M> Vcpu<M> {
     /// A vCPU before its first entry.
     #[must_use]
     pub fn new(index: usize, machine: M, shared: &'static Shared, row: &'static mut Row) -> Self {
-        Self { index, machine, shared, row, reason: None, last_words: Text::new() }
+        Self { index, machine, shared, row, reason: None, retries: 0, last_words: Text::new() }
     }
 
     /// Counts an exit.
