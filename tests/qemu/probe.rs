@@ -15,6 +15,9 @@ pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
     ("probe::a_hostile_guest_stays_inside", a_hostile_guest_stays_inside),
     ("probe::entered_little_endian", entered_little_endian),
     ("probe::four_cpus_race", four_cpus_race),
+    ("probe::a_hostile_arm64_guest_stays_inside", a_hostile_arm64_guest_stays_inside),
+    ("probe::other_processors_and_sizes", other_processors_and_sizes),
+    ("probe::vectors_that_are_not_there", vectors_that_are_not_there),
 ];
 
 /// All probes, on a machine with other things to do.
@@ -24,17 +27,17 @@ const PROBES: Duration = Duration::from_secs(120);
 fn build(probe: &'static str, name: &str, arguments: &[&str]) -> Result<Image> {
     type Built = std::result::Result<(), String>;
     static PROBES: Mutex<BTreeMap<&str, Built>> = Mutex::new(BTreeMap::new());
-    let guest = root().join("tests/guests").join(probe);
+    let guests = root().join("tests/guests");
     let mut probes = PROBES.lock().unwrap_or_else(PoisonError::into_inner);
     let built = probes.entry(probe).or_insert_with(|| {
-        let built = output(&mut Command::new(guest.join("build")));
+        let built = output(Command::new(guests.join("build")).arg(probe));
         let built = built.map_err(|error| format!("{error:#}"))?;
         let errors = String::from_utf8_lossy(&built.stderr).into_owned();
         if built.status.success() { Ok(()) } else { Err(errors) }
     });
     built.clone().map_err(anyhow::Error::msg)?;
     drop(probes);
-    image_of(&guest.join("board.toml"), name, arguments)
+    image_of(&guests.join(probe).join("board.toml"), name, arguments)
 }
 
 /// Runs a probe to its end; `look` sees the machine after the last attack, while the guest waits.
@@ -85,5 +88,38 @@ fn entered_little_endian() -> Result<()> {
     let image = build("power9-probe", "probe-little", &["--set", "guest.endian=little"])?;
     let ended = run(&image, &[], |_| Ok(()))?;
     ensure!(ended.console.contains("probe little-endian-entry-outlives-cede ok"));
+    Ok(())
+}
+
+fn a_hostile_arm64_guest_stays_inside() -> Result<()> {
+    let image = build("arm64-probe", "arm64-probe", &[])?;
+    let ended = run(&image, &["--cpu", "max"], |monitor| live::untouched(monitor, &image))?;
+    ensure!(passed(&ended) > 30, "only {} probes reported", passed(&ended));
+    // Thousands of faults; of each kind some are reported.
+    let reports = ended.console.matches("anchorite: guest ").count();
+    ensure!((16..=64).contains(&reports), "{reports} reports of the guest's mistakes");
+    Ok(())
+}
+
+/// Walls of every size, on every processor that walks them.
+fn other_processors_and_sizes() -> Result<()> {
+    for (cpu, bits) in [("cortex-a53", "39"), ("cortex-a72", "43"), ("neoverse-n1", "44")] {
+        let set = format!("guest.stage2.ipa_bits={bits}");
+        let arguments = ["--set", &set, "--cmdline", "only=walls"];
+        let image = build("arm64-probe", &format!("arm64-probe-{bits}"), &arguments)?;
+        let ended = run(&image, &["--cpu", cpu], |monitor| live::untouched(monitor, &image))?;
+        ensure!(passed(&ended) > 20, "only {} probes reported", passed(&ended));
+    }
+    Ok(())
+}
+
+/// What cannot be given to the guest ends the run, and nothing spins.
+fn vectors_that_are_not_there() -> Result<()> {
+    for place in ["hole", "device", "zero"] {
+        let arguments = ["--cmdline", &format!("vectors={place}")];
+        let image = build("arm64-probe", &format!("arm64-vectors-{place}"), &arguments)?;
+        let run = Guest::start(&image.path, &["--cpu", "cortex-a72"])?;
+        run.end_within(Duration::from_secs(60))?.expect(10, "exception vectors are not in")?;
+    }
     Ok(())
 }

@@ -3,8 +3,8 @@
 use core::ptr;
 
 use crate::board::{ISLAND, ISLAND_END, NO_SERVER, RAM_END, SCRATCH, SOURCES};
-use crate::console::Probe;
 use crate::hcall::*;
+use crate::report::Probe;
 use crate::{mmu, rtas};
 
 /// Calls and the code that each must return.

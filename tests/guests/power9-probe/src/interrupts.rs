@@ -2,10 +2,10 @@
 //! Interrupts: delivered without the firmware, and none lost around H_CEDE.
 use crate::board::{ESB, SCRATCH, TIMA};
 use crate::calls::{get_be32, put_be32};
-use crate::console::Probe;
 use crate::hcall::{self, code, hcall};
 use crate::low::{DECS, EXTS};
 use crate::random::Random;
+use crate::report::Probe;
 use crate::say;
 use crate::trap::{self, interrupts, load, now, set_decrementer, store};
 

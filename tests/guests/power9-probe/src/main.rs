@@ -13,7 +13,10 @@ mod hcall;
 mod interrupts;
 mod low;
 mod mmu;
+#[path = "../../common/random.rs"]
 mod random;
+#[path = "../../common/report.rs"]
+mod report;
 #[path = "../../../../hv/spec/src/rtas.rs"]
 mod rtas;
 mod smp;
@@ -21,7 +24,7 @@ mod storm;
 mod trap;
 mod walls;
 
-use console::Probe;
+use report::Probe;
 
 #[expect(unsafe_code, reason = "called by name from the assembly")]
 #[unsafe(no_mangle)]

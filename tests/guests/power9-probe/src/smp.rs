@@ -9,10 +9,10 @@ use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use crate::board::{ESB, NO_SERVER, RAM_END, SCRATCH, TIMA};
 use crate::calls::put_be32;
-use crate::console::Probe;
 use crate::hcall::{self, BAD_MODE, CONTINUE, PARAMETER};
 use crate::low::{CPU_ENTRY, EXTS, RESETS};
 use crate::random::Random;
+use crate::report::Probe;
 use crate::trap::{self, SECOND, now};
 use crate::{rtas, say};
 

@@ -4,9 +4,10 @@ use crate::board::{
     ESB, ISLAND, ISLAND_END, NO_SERVER, RAM_END, SCRATCH, SCRATCH_SIZE, SOURCES, TIMA,
 };
 use crate::calls::put_be32;
-use crate::console::{self, Probe};
+use crate::console;
 use crate::hcall::{self, code};
 use crate::random::Random;
+use crate::report::Probe;
 use crate::trap::{interrupts, load, set_decrementer};
 use crate::{mmu, rtas, say};
 

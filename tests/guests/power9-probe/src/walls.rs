@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The walls: memory that is not the guest's, and what only a hypervisor may do.
 use crate::board::{ESB, ESB_END, HOST_SECRETS, ISLAND, ISLAND_END, RAM_END, TIMA};
-use crate::console::Probe;
 use crate::hcall;
 use crate::mmu::{ALIAS, WALK_TO_HOLE};
+use crate::report::Probe;
 use crate::trap::{
     self, HV, MSR, Outcome, PR, R3, RELOCATED, call, code_address, load, load_in, mfspr, mtspr,
     store, user, word, word_in,
