@@ -4,7 +4,9 @@
 mod common;
 
 use anchorite_spec::Manifest;
-use anchorite_spec::manifest::{ARCH_POWER9, MAP_DEVICE, MAP_RAM, Mapping, PERM_W, PERM_X};
+use anchorite_spec::manifest::{
+    ARCH_POWER9, MAP_DEVICE, MAP_RAM, Mapping, PERM_DMA, PERM_W, PERM_X,
+};
 use common::Board;
 use common::forge::Forge;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -26,6 +28,8 @@ const RAM_PAGE: u64 = RAM_BLOCK | 2;
 /// Owned by the guest, never executed, access flag, device nGnRE, read and write, a page.
 const DEVICE_PAGE: u64 = 1 << 55 | 2 << 53 | 0x4c7;
 const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
+
+const WHY: &str = "trusted to move data: gic-its";
 
 type Change = fn(&mut Manifest);
 
@@ -341,4 +345,29 @@ fn forced_write_back_is_proved_in_its_own_words() {
     let forge = forge("a-fwb-not");
     forge.again().with_entry(ram, block).refused("nothing-wider");
     forge.again().with_manifest(|m| m.arm64.forced_write_back = 1).refused("nothing-wider");
+}
+
+#[test]
+fn a_trusted_its_is_named() {
+    let options = ["guest.its=trusted", "guest.memory.0.guest=2GiB"];
+    let options = options.map(|set| ["--set", set]).concat();
+    let forge = Forge::new(Board::Arm64, "a-its", &options);
+    let (code, report) = forge.inspect(&[]);
+    let walls = report["walls"].as_array().unwrap();
+    let open: Vec<_> = walls.iter().filter(|wall| wall["proved"] == false).collect();
+    assert_eq!((code, open.len()), (1, 1), "{open:?}");
+    assert_eq!((&open[0]["id"], &open[0]["why"]), (&"masters".into(), &WHY.into()));
+    // Trusted in silence, in either way; and without the pages, for the sake of the filter alone.
+    let its = |manifest: &mut Manifest| {
+        manifest.mappings.iter().position(|mapping| mapping.host == ITS).unwrap()
+    };
+    let silent = forge.again().with_manifest(|manifest| {
+        let at = its(manifest);
+        manifest.mappings[at].perms &= !PERM_DMA;
+    });
+    silent.refused("registers");
+    forge.again().with_manifest(|manifest| manifest.arm64.its = 0).refused("registers");
+    forge.with_manifest(|manifest| manifest.arm64.its += 0x1_0000).refused("registers");
+    let plain = self::forge("a-its-absent");
+    plain.with_manifest(|manifest| manifest.arm64.its = ITS).refused("registers");
 }

@@ -54,6 +54,7 @@ fn image(directory: &std::path::Path) -> Result<Image> {
     packed.finish()?;
     let mut arguments = vec!["--guest", path.to_str().context("no UTF-8 path")?];
     for set in [
+        "guest.its=trusted",
         "ram.0.size=1280MiB",
         "ram.1={base=\"2560MiB\",size=\"256MiB\"}",
         "guest.memory.0.size=256MiB",
@@ -74,7 +75,8 @@ fn the_trust_is_stated(image: &Image) -> Result<()> {
     let open: Vec<_> = walls.iter().filter(|wall| wall["proved"] == false).collect();
     let why = open.first().and_then(|wall| wall["why"].as_str()).unwrap_or_default();
     ensure!(open.len() == 1 && open[0]["id"] == "masters", "{open:?}");
-    ensure!(why == "trusted to move data: disk, net, all else in 0xa003000..0xa004000", "{why}");
+    let expected = "trusted to move data: gic-its, disk, net, all else in 0xa003000..0xa004000";
+    ensure!(why == expected, "{why}");
     Ok(())
 }
 
@@ -89,6 +91,15 @@ fn memory_has_a_hole(guest: &mut Guest) -> Result<()> {
     for address in ["0x90000000", "0x9fffff00", "0xb0000000"] {
         let (told, status) = guest.run(&format!("devmem {address}"))?;
         ensure!(status == BUS_ERROR, "devmem {address}: status {status}, {told}");
+    }
+    Ok(())
+}
+
+/// Its tables are the guest's, and so are those of each CPU.
+fn the_its_is_there(guest: &mut Guest) -> Result<()> {
+    let log = guest.shell("dmesg | grep -E 'ITS|LPI'")?;
+    for words in ["ITS@0x0000000008080000: allocated", "CPU0: using allocated LPI pending table"] {
+        ensure!(log.contains(words), "no {words:?} in\n{log}");
     }
     Ok(())
 }
@@ -110,6 +121,7 @@ fn a_disk_outlives_the_run() -> Result<()> {
     guest.power_off()?;
 
     let mut guest = Guest::boot(&image.path, &run)?;
+    the_its_is_there(&mut guest)?;
     guest.shell("mount -o ro /dev/vda /mnt")?;
     ensure!(guest.shell("sha256sum /mnt/noise")? == written);
     guest.shell("ip addr add 10.0.2.15/24 dev eth0 && ip link set eth0 up")?;

@@ -11,7 +11,7 @@ use crate::Range;
 /// First bytes of a [`Manifest`].
 pub const MAGIC: [u8; 8] = *b"ANCHORIT";
 /// Layout version; a reader refuses any other.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// Where the manifest stands in the image file.
 pub const IMAGE_OFFSET: u64 = 0x1000;
 
@@ -219,6 +219,9 @@ pub struct Arm64 {
     /// 1 if EL2 keeps a timer interrupt for itself, with all that this takes; 0 if all interrupts are
     /// the guest's.
     pub guarded: u64,
+    /// Host physical address of the interrupt translation service if the guest is trusted with it
+    /// and with the tables that it and the redistributors read and write past stage 2; else 0.
+    pub its: u64,
     /// The machine's flash, in which an image may lie as well as in RAM.
     pub flash: Range,
     /// 1 if the tables' attributes are those of forced write-back (FEAT_S2FWB).

@@ -167,7 +167,8 @@ fn gic_store<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext, place: GicPlace)
     let size = 1 << (ctx.esr >> 22 & 3);
     let value = ctx.register(ctx.esr >> 16 & 31);
     let value = if size == 8 { value } else { value & ((1 << (8 * size)) - 1) };
-    if let Some(value) = gic::filter(frame, v.shared.guarded, offset, size, value) {
+    let mode = gic::Mode { guarded: v.shared.guarded, lpis: v.shared.lpis };
+    if let Some(value) = gic::filter(frame, mode, offset, size, value) {
         v.machine.device_write(host, size, value);
     }
     ctx.pc += 4;

@@ -3,7 +3,8 @@
 //! IHI 0069, chapter 12). It reads them directly; its stores come here where it matters what they do.
 //!
 //! Control frames always: two of their registers hold physical addresses of tables that the
-//! interrupt controller reads and writes past stage 2. With guarded interrupts the distributor and
+//! interrupt controller reads and writes past stage 2; these pass only where the guest is trusted
+//! with the interrupt translation service. With guarded interrupts the distributor and
 //! the local frames too, because EL2's timer must stay enabled, the only interrupt of Group 0, and
 //! more urgent than everything of the guest's. The last is why the guest's priorities lose their
 //! upper half: an interrupt that it never ends would otherwise hold back those below it for ever,
@@ -32,29 +33,42 @@ pub enum Frame {
     Local,
 }
 
+/// What the guest's config says about the interrupt controller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mode {
+    /// EL2 keeps a timer interrupt for itself.
+    pub guarded: bool,
+    /// The guest is trusted with the interrupt translation service, and so with the tables that
+    /// control frames name.
+    pub lpis: bool,
+}
+
 /// What becomes of a guest's store: the value to store, or none.
 #[must_use]
-pub fn filter(frame: Frame, guarded: bool, offset: u64, size: u32, value: u64) -> Option<u64> {
+pub fn filter(frame: Frame, mode: Mode, offset: u64, size: u32, value: u64) -> Option<u64> {
     if !offset.is_multiple_of(u64::from(size)) {
         return None;
     }
     match frame {
-        Frame::Control => control(guarded, offset, size, value),
+        Frame::Control => control(mode, offset, size, value),
         Frame::Distributor => distributor(offset, size, value),
         Frame::Local => local(offset, size, value),
     }
 }
 
-fn control(guarded: bool, offset: u64, size: u32, value: u64) -> Option<u64> {
+fn control(mode: Mode, offset: u64, size: u32, value: u64) -> Option<u64> {
     /// CTLR: LPIs, whose tables the guest must not place.
     const ENABLE_LPIS: u64 = 1;
     /// WAKER: the bit that software sets. A sleeping redistributor has no timer either.
     const PROCESSOR_SLEEP: u64 = 2;
     match (offset, size) {
+        (0x00, 4) if mode.lpis => Some(value),
         (0x00, 4) => Some(value & !ENABLE_LPIS),
+        // PROPBASER, PENDBASER.
+        (0x70 | 0x78, 4 | 8) | (0x74 | 0x7c, 4) if mode.lpis => Some(value),
         // STATUSR.
         (0x10, 4) => Some(value),
-        (0x14, 4) => Some(if guarded { 0 } else { value & PROCESSOR_SLEEP }),
+        (0x14, 4) => Some(if mode.guarded { 0 } else { value & PROCESSOR_SLEEP }),
         _ => None,
     }
 }
@@ -114,23 +128,38 @@ fn low(size: u32, value: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Frame, filter};
+    use super::{Frame, Mode, filter};
+
+    const DIRECT: Mode = Mode { guarded: false, lpis: false };
+    const GUARDED: Mode = Mode { guarded: true, lpis: false };
 
     #[test]
     fn no_table_gets_through() {
-        let control = |offset, size, value| filter(Frame::Control, false, offset, size, value);
+        let control = |offset, size, value| filter(Frame::Control, DIRECT, offset, size, value);
         assert_eq!(control(0x14, 4, 0xffff_fffd), Some(0));
         assert_eq!(control(0x14, 4, 0xffff_fffe), Some(2));
         assert_eq!(control(0, 4, 0x0100_0001), Some(0x0100_0000));
         for (offset, size) in [(0x70, 8), (0x78, 8), (0x70, 4), (0x7c, 4), (0x14, 8), (0xffe8, 4)] {
             assert_eq!(control(offset, size, u64::MAX), None, "{offset:#x}");
         }
-        assert_eq!(filter(Frame::Control, true, 0x14, 4, 2), Some(0), "it must not sleep");
+        assert_eq!(filter(Frame::Control, GUARDED, 0x14, 4, 2), Some(0), "it must not sleep");
+    }
+
+    #[test]
+    fn who_has_the_its_places_tables() {
+        let mode = Mode { guarded: false, lpis: true };
+        let control = |offset, size| filter(Frame::Control, mode, offset, size, u64::MAX);
+        for (offset, size) in [(0, 4), (0x70, 8), (0x78, 8), (0x70, 4), (0x74, 4), (0x7c, 4)] {
+            assert_eq!(control(offset, size), Some(u64::MAX), "{offset:#x}");
+        }
+        for (offset, size) in [(0x74, 8), (0x14, 8), (0x80, 8), (0xffe8, 4)] {
+            assert_eq!(control(offset, size), None, "{offset:#x}");
+        }
     }
 
     #[test]
     fn nothing_reaches_the_timer() {
-        let local = |offset, size, value| filter(Frame::Local, true, offset, size, value);
+        let local = |offset, size, value| filter(Frame::Local, GUARDED, offset, size, value);
         let all = u64::from(u32::MAX);
         // Group, modifier, sleep of the frame itself, non-secure access, NMI.
         for offset in [0x80, 0xd00, 0xe00, 0xf80] {
@@ -152,7 +181,7 @@ mod tests {
 
     #[test]
     fn the_distributor_stays_on_and_has_no_group_0() {
-        let gicd = |offset, size, value| filter(Frame::Distributor, true, offset, size, value);
+        let gicd = |offset, size, value| filter(Frame::Distributor, GUARDED, offset, size, value);
         assert_eq!(gicd(0, 4, 0), Some(0x51));
         assert_eq!(gicd(0, 4, 0x13), Some(0x53));
         assert_eq!(gicd(0x84, 4, 0), Some(0xffff_ffff));

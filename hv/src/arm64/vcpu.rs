@@ -47,6 +47,8 @@ pub struct Shared {
     pub reports: [AtomicU32; SLOTS],
     /// EL2 keeps a timer interrupt for itself.
     pub guarded: bool,
+    /// The guest is trusted with tables of the interrupt controller.
+    pub lpis: bool,
     /// The redistributors' frames as the guest sees them.
     pub redistributors: Range,
     /// Host address of the first.
@@ -81,6 +83,7 @@ impl Shared {
             vcpus,
             reports: [const { AtomicU32::new(0) }; SLOTS],
             guarded: manifest.arm64.guarded != 0,
+            lpis: manifest.arm64.its != 0,
             redistributors: Range::new(manifest.arm64.redistributor_guest, span),
             redistributors_host: manifest.arm64.redistributor,
             distributor: match manifest.arm64.guarded {

@@ -149,6 +149,7 @@ fn arm64(config: &Config, body: &Body) -> anyhow::Result<Arm64> {
         machine_tree: arm.machine_tree,
         code_bytes: body.code,
         guarded: config.guest.guarded.into(),
+        its: if config.guest.its { arm.its.base } else { 0 },
         flash: arm.flash,
         forced_write_back: config.guest.forced_write_back.into(),
     })

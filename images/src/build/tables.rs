@@ -44,6 +44,9 @@ pub fn mappings(config: &Config) -> Vec<Mapping> {
         // With a guard all stores to the interrupt controller go through the firmware's filter.
         let filtered = if guest.guarded { PERM_R } else { registers };
         list.push(device("gic-distributor", filtered, arm.distributor));
+        if guest.its {
+            list.push(device("gic-its", registers | PERM_DMA, arm.its));
+        }
         for cpu in 0..guest.vcpus.len() as u64 {
             // Control frames are read directly; what is written to them goes through a filter.
             let control = Range::new(

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! An arm64 guest's flattened device tree, derived from the config: PSCI by HVC, GICv3 without ITS,
+//! An arm64 guest's flattened device tree, derived from the config: PSCI by HVC, GICv3,
 //! the architecture's timer, and the devices that the config names a model for.
 use dtoolkit::memreserve::MemoryReservation;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode};
@@ -47,7 +47,11 @@ pub fn make(config: &Config, layout: &GuestLayout) -> GuestTree {
     root.add_child(psci());
     root.add_child(timer());
     if let Some(arm) = config.platform.arm {
-        root.add_child(gic(&arm, config.guest.vcpus.len() as u64));
+        let mut gic = gic(&arm, config.guest.vcpus.len() as u64);
+        if config.guest.its {
+            gic.add_child(its(&arm));
+        }
+        root.add_child(gic);
     }
     root.add_child(clock());
     for device in config.guest.devices.iter().map(|device| &device.value) {
@@ -114,10 +118,21 @@ fn gic(arm: &Arm, vcpus: u64) -> DeviceTreeNode {
     set(&mut node, "compatible", "arm,gic-v3");
     set(&mut node, "interrupt-controller", [0u8; 0]);
     set(&mut node, "#interrupt-cells", 3u32);
-    set(&mut node, "#address-cells", 0u32);
+    set(&mut node, "#address-cells", 2u32);
+    set(&mut node, "#size-cells", 2u32);
+    set(&mut node, "ranges", [0u8; 0]);
     let frames = arm.redistributor.size * vcpus;
     set(&mut node, "reg", cells(&[at, arm.distributor.size, arm.redistributor.base, frames]));
     set(&mut node, "phandle", GIC);
+    node
+}
+
+fn its(arm: &Arm) -> DeviceTreeNode {
+    let mut node = DeviceTreeNode::new_unchecked(format!("msi-controller@{:x}", arm.its.base));
+    set(&mut node, "compatible", "arm,gic-v3-its");
+    set(&mut node, "msi-controller", [0u8; 0]);
+    set(&mut node, "#msi-cells", 1u32);
+    set(&mut node, "reg", cells(&[arm.its.base, arm.its.size]));
     node
 }
 

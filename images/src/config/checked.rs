@@ -67,6 +67,8 @@ pub struct Guest {
     pub xive: Xive,
     /// EL2 keeps a timer interrupt for itself (arm64).
     pub guarded: bool,
+    /// The guest is trusted with the interrupt translation service (arm64).
+    pub its: bool,
     /// Bits of guest addresses (arm64).
     pub ipa_bits: u32,
     /// Guest memory is cached whatever the guest's own attributes say (arm64).

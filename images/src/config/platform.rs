@@ -55,6 +55,8 @@ pub struct Arm {
     pub machine_tree: u64,
     /// The flash that the machine starts from, if told to.
     pub flash: Range,
+    /// The interrupt translation service: its registers, and the page that interrupts are written to.
+    pub its: Range,
     /// Slots for virtio devices, which move data by themselves and have no IOMMU before them.
     pub virtio: Slots,
 }
@@ -170,6 +172,7 @@ pub const QEMU_VIRT: Platform = Platform {
         uart: 0x0900_0000,
         machine_tree: 0x4000_0000,
         flash: Range::new(0, 0x0400_0000),
+        its: Range::new(0x0808_0000, 0x2_0000),
         virtio: Slots { range: Range::new(0x0A00_0000, 0x4000), size: 0x200, irq: 16 },
     }),
 };

@@ -143,6 +143,10 @@ pub struct RawGuest {
     /// `direct`.
     #[schemars(with = "Option<String>")]
     pub interrupts: Field<String>,
+    /// The interrupt translation service (ITS) on arm64: `absent`, or `trusted`: the guest has it, and
+    /// no wall holds it. Default: `absent`.
+    #[schemars(with = "Option<String>")]
+    pub its: Field<String>,
     /// Offer the machine's random number generator as a device (H_RANDOM): Linux then asks it every
     /// minute or so, an exit each. The guest gets a fresh seed at boot in any case. Default: `false`.
     #[schemars(with = "Option<bool>")]

@@ -349,7 +349,9 @@ impl Image<'_> {
             let stated = &manifest.arm64;
             let same = (stated.distributor, stated.redistributor, stated.redistributor_guest)
                 == (arm.distributor.base, arm.redistributor.base, arm.redistributor.base);
-            claim(same, || "the interrupt controller is not where the platform has it".into())?;
+            claim(same && [0, arm.its.base].contains(&stated.its), || {
+                "the interrupt controller is not where the platform has it".into()
+            })?;
             claim(stated.uart == arm.uart, || "the UART is not the platform's".into())?;
             return self.frames().iter().try_for_each(|frame| {
                 let found = self
@@ -379,6 +381,9 @@ impl Image<'_> {
         let perms = if self.manifest.arm64.guarded == 0 { PERM_R | PERM_W } else { PERM_R };
         let direct = |range| (range, range, perms);
         let mut frames = vec![direct(arm.distributor)];
+        if self.manifest.arm64.its != 0 {
+            frames.push((arm.its, arm.its, PERM_R | PERM_W | PERM_DMA));
+        }
         for cpu in 0..u64::from(self.manifest.vcpus.min(VCPUS as u32)) {
             let both = arm.redistributor.size;
             let control = Range::new(arm.redistributor.base + cpu * both, both / 2);

@@ -44,6 +44,7 @@ impl Rules<'_> {
             xive: None,
             needs_xive: self.platform.arm.is_none(),
             guarded: guarded.unwrap_or_default(),
+            its: self.its(raw, guarded.unwrap_or_default()),
             ipa_bits: self.ipa_bits(raw),
             fwb: raw.stage2.as_ref().and_then(|stage2| {
                 let written = stage2.get_ref().fwb.as_ref()?;
@@ -70,6 +71,24 @@ impl Rules<'_> {
             self.report(Diagnostic::new("count", title, span, format!("{mappings} in all")));
         }
         draft
+    }
+
+    /// Where the guest is given the interrupt translation service.
+    fn its(&mut self, raw: &RawGuest, guarded: bool) -> Option<Span> {
+        let words = [Word::Works("absent", false), Word::Works("trusted", true)];
+        let trusted = self.word("its", &raw.its, Some(false), &words)?;
+        let span = raw.its.as_ref().filter(|_| trusted)?.span();
+        let (title, help) = match self.platform.arm {
+            None => ("`guest.its` is only for arm64", "leave it out"),
+            Some(_) if guarded => (
+                "`its = \"trusted\"` does not go with guarded interrupts",
+                "its tables would undo what EL2's timer relies on: write `interrupts = \"direct\"`, or \
+                 leave `its` out",
+            ),
+            Some(_) => return Some(span),
+        };
+        self.report(Diagnostic::new("masters", title, span, "in this guest").help(help));
+        None
     }
 
     fn ipa_bits(&mut self, raw: &RawGuest) -> Placed<u32> {

@@ -29,18 +29,18 @@ impl Rules<'_> {
                 );
             }
         }
-        let Some(master) = guest.devices.iter().find(|device| device.value.dma_trusted) else {
-            return;
-        };
+        let device = guest.devices.iter().find(|device| device.value.dma_trusted);
+        let device = device.map(|device| (format!("device `{}`", device.value.name), &device.span));
+        let its = guest.its.as_ref().map(|span| ("the ITS".to_owned(), span));
+        let Some((master, span)) = device.or(its) else { return };
         for memory in guest.memory.iter().filter(|m| m.value.guest.base != m.value.host.base) {
-            let (name, other) = (&memory.value.name, &master.value.name);
-            let title =
-                format!("guest memory `{name}` is not where device `{other}` would find it");
+            let name = &memory.value.name;
+            let title = format!("guest memory `{name}` is not where {master} would find it");
             let label = format!("the machine's addresses are {}", units::range(memory.value.host));
             self.report(
                 Diagnostic::new("masters", title, memory.value.host_span.clone(), label)
                     .also(memory.span.clone(), "the guest's")
-                    .also(master.span.clone(), "moves data at the machine's addresses")
+                    .also(span.clone(), "moves data at the machine's addresses")
                     .help(
                         "without an IOMMU, guest and host must be the same: write one address for \
                          both",

@@ -72,6 +72,7 @@ struct GuestDraft {
     xive: Option<Placed<Xive>>,
     needs_xive: bool,
     guarded: bool,
+    its: Option<Span>,
     ipa_bits: Placed<u32>,
     fwb: Option<Placed<bool>>,
     xive_spans: XiveSpans,
@@ -90,7 +91,8 @@ struct XiveSpans {
 impl GuestDraft {
     /// Entries that the manifest will have for what the guest reaches.
     fn mappings(&self, arm: bool) -> usize {
-        let controller = if arm { 1 + 2 * self.vcpus.len() } else { 2 };
+        let its = usize::from(self.its.is_some());
+        let controller = if arm { 1 + 2 * self.vcpus.len() + its } else { 2 };
         let small = self.devices.iter().filter(|device| device.value.is_small());
         let pages: HashSet<_> = small.map(|device| device.value.pages().0.base).collect();
         self.memory.len() + self.devices.len() + controller + pages.len()
@@ -111,6 +113,7 @@ impl GuestDraft {
                 None => Xive::default(),
             },
             guarded: self.guarded,
+            its: self.its.is_some(),
             ipa_bits: self.ipa_bits.value,
             forced_write_back: self.fwb.map_or(cpu_has_fwb, |fwb| fwb.value),
             vcpus: self.vcpus,

@@ -25,6 +25,7 @@ pub struct Facts {
     distributor: u64,
     redistributor: u64,
     uart: bool,
+    its: bool,
     smc: bool,
     /// MPIDR_EL1 of each vCPU's CPU.
     pub mpidr: [u64; VCPUS],
@@ -61,6 +62,8 @@ impl Facts {
             self.distributor = reg(node, 0).base;
             self.redistributor = reg(node, 1).base;
         }
+        self.its |=
+            is_compatible(node, "arm,gic-v3-its") && reg(node, 0).base == manifest.arm64.its;
         self.uart |= is_compatible(node, "arm,pl011") && reg(node, 0).base == manifest.arm64.uart;
         if is_compatible(node, "arm,psci-1.0") || is_compatible(node, "arm,psci-0.2") {
             self.smc = text(node, "method") == Some("smc");
@@ -108,6 +111,9 @@ impl Facts {
                 "guarded interrupts need Group 0 of the interrupt controller (GICD_CTLR.DS = 1), \
                  which the machine's firmware at EL3 keeps"
             ));
+        }
+        if arm64.its != 0 && !self.its {
+            mismatch(format_args!("there is no interrupt translation service at {:#x}", arm64.its));
         }
         if !self.uart {
             mismatch(format_args!("there is no PL011 at {:#x}", arm64.uart));
