@@ -26,11 +26,11 @@ help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
 	@echo
 	@echo 'Boards (BOARD=):' $(patsubst board-configs/%.toml,%,$(wildcard board-configs/*.toml))
-	@echo 'Also: GUEST=vmlinux INITRD=file CMDLINE="..." VCPUS=n OUT=file for image and run'
+	@echo 'Also: GUEST=vmlinux INITRD=file CMDLINE="..." VCPUS=n OUT=file for image and run; DRIVE=file for run'
 
 .PHONY: run
 run: image ## build the image and boot it in QEMU, the guest's console on this terminal
-	@$(anchorite) run --board $(call quote,$(config)) --image $(call quote,$(OUT))
+	@$(anchorite) run --board $(call quote,$(config)) --image $(call quote,$(OUT)) $(call option,--drive,DRIVE)
 
 .PHONY: image
 image: board setup tools firmware default-guests ## build the firmware image and its report

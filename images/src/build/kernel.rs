@@ -33,7 +33,10 @@ pub struct Kernel {
 pub fn lay_out(input: &Input, config: &Config) -> Result<Kernel, Fault> {
     let guest = &config.guest;
     let kernel = match guest.format {
-        Format::Raw { load, entry } => raw(input, load, entry),
+        Format::Raw { load, entry } => {
+            let memory = config.platform.arm.and_then(|_| kernel_arm64::memory(&input.bytes));
+            raw(input, load, entry, memory)
+        }
         format if config.platform.arm.is_some() => kernel_arm64::lay_out(input, guest, format),
         Format::Auto | Format::Elf => elf(input, &input.bytes, guest, EM_PPC64, powerpc),
     }?;
@@ -47,8 +50,10 @@ fn in_ram(range: Range, guest: &Guest) -> bool {
     guest.memory.iter().any(|memory| memory.value.guest.contains(range))
 }
 
-fn raw(input: &Input, load: u64, entry: u64) -> Result<Kernel, Fault> {
-    let memory = Range::new(load, input.bytes.len() as u64);
+/// Bytes as they are; `memory` is what they ask for, if they do.
+fn raw(input: &Input, load: u64, entry: u64, memory: Option<u64>) -> Result<Kernel, Fault> {
+    let size = (input.bytes.len() as u64).max(memory.unwrap_or(0));
+    let memory = Range::new(load, size);
     if !memory.contains(Range::new(entry, 4)) || !entry.is_multiple_of(4) {
         let title = format!("the raw kernel's entry {entry:#x} is no instruction of it");
         let label = format!("it takes {}", units::range(memory));

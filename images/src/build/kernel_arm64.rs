@@ -39,6 +39,13 @@ pub fn lay_out(input: &Input, guest: &Guest, format: Format) -> Result<Kernel, F
     image(input, bytes.into_owned(), guest)
 }
 
+/// The memory that an `Image` asks for in its header: more than the file, which leaves out what is
+/// zero.
+#[must_use]
+pub fn memory(bytes: &[u8]) -> Option<u64> {
+    Header::of(bytes).map(|header| header.image_size)
+}
+
 fn refusal(input: &Input, label: &str, help: &str) -> Fault {
     let title = format!("{} cannot be the guest's kernel", input.name);
     Diagnostic::new("kernel", title, input.span.clone(), label).help(help).into()
@@ -209,6 +216,12 @@ mod tests {
         let kernel = kernel_of(vec![7; 0x1000], &config(&sets)).unwrap();
         assert_eq!((kernel.memory.base, kernel.memory.size), (0x4100_0000, 0x1000));
         assert_eq!(kernel.entry, 0x4100_0040);
+        // An `Image` gets the memory that it asks for also when it is put there raw.
+        let kernel = kernel_of(image(0, 0x8000), &config(&sets)).unwrap();
+        assert_eq!((kernel.memory.size, kernel.bytes.len()), (0x8000, 0x3000));
+        assert!(
+            kernel_of(image(0, u64::MAX), &config(&sets)).unwrap_err().contains("does not fit")
+        );
         // Without `load` it would lie at 0, where this guest has nothing.
         let error = kernel_of(vec![7; 0x1000], &config(&["guest.format=raw"])).unwrap_err();
         assert!(error.contains("does not fit"), "{error}");
