@@ -5,12 +5,14 @@ use std::fs::File;
 use std::io::Write;
 
 use anchorite_tests::guest::Guest;
-use anchorite_tests::image::{Image, image_of, kernel};
+use anchorite_tests::image::{Image, kernel};
 use anchorite_tests::{anchorite, output, root};
 use anyhow::{Context, Result, ensure};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
+
+use crate::arm64_boots::{Boot, DISK, DISK_AGAIN};
 
 pub const TESTS: &[(&str, fn() -> Result<()>)] =
     &[("arm64_guests::a_disk_outlives_the_run", a_disk_outlives_the_run)];
@@ -45,7 +47,7 @@ fn vmlinux(image: &[u8]) -> Result<Vec<u8>> {
 
 /// The board with devices: an ELF for a kernel, packed, and RAM in two ranges with a hole between
 /// them, of which the guest has all that is behind the firmware's.
-fn image(directory: &std::path::Path) -> Result<Image> {
+fn image(boot: &Boot, directory: &std::path::Path) -> Result<Image> {
     let elf = vmlinux(&std::fs::read(kernel("debian-6.12-arm64"))?)?;
     let path = directory.join("vmlinux.gz");
     // Stored, not squeezed: what counts is that it is unpacked.
@@ -63,7 +65,7 @@ fn image(directory: &std::path::Path) -> Result<Image> {
         arguments.extend(["--set", set]);
     }
     let board = root().join("board-configs/qemu-arm64-virt-devices.toml");
-    image_of(&board, "arm64-devices", &arguments)
+    boot.image_of(&board, &arguments)
 }
 
 /// One wall is not proved, and says which devices are trusted.
@@ -106,13 +108,14 @@ fn the_its_is_there(guest: &mut Guest) -> Result<()> {
 
 fn a_disk_outlives_the_run() -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let image = image(directory.path())?;
+    let image_for = |boot| image(boot, directory.path());
+    let image = image_for(DISK)?;
     the_trust_is_stated(&image)?;
     let disk = directory.path().join("disk");
     File::create(&disk)?.set_len(48 << 20)?;
-    let run = ["--cpu", "cortex-a72", "--drive", disk.to_str().context("no UTF-8 path")?];
+    let drive = ["--drive", disk.to_str().context("no UTF-8 path")?];
 
-    let mut guest = Guest::boot(&image.path, &run)?;
+    let mut guest = DISK.run(&image, &drive)?;
     memory_has_a_hole(&mut guest)?;
     guest.shell("mke2fs /dev/vda && mount /dev/vda /mnt")?;
     guest.shell("dd if=/dev/urandom of=/mnt/noise bs=1M count=16")?;
@@ -120,7 +123,8 @@ fn a_disk_outlives_the_run() -> Result<()> {
     guest.shell("umount /mnt")?;
     guest.power_off()?;
 
-    let mut guest = Guest::boot(&image.path, &run)?;
+    // Another machine, and an image of its own.
+    let mut guest = DISK_AGAIN.run(&image_for(DISK_AGAIN)?, &drive)?;
     the_its_is_there(&mut guest)?;
     guest.shell("mount -o ro /dev/vda /mnt")?;
     ensure!(guest.shell("sha256sum /mnt/noise")? == written);

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::image_of;
-use anchorite_tests::{anchorite, arm64_board, output};
+use anchorite_tests::{arm64_board, stats};
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+
+use crate::arm64_boots::GUARDED;
 
 pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
     ("guarded::linux_cannot_stop_the_timer", linux_cannot_stop_the_timer),
@@ -28,11 +29,8 @@ const STORES: [&str; 8] = [
 
 /// How often a CPU has left for each of two reasons.
 fn counts(guest: &Guest, cpu: usize) -> Result<(u64, u64)> {
-    let read = output(anchorite().args(["stats", "--json", "--qmp"]).arg(guest.qmp()))?;
-    ensure!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
-    let reading: Value = serde_json::from_slice(&read.stdout)?;
-    let exits = &reading["cpus"][cpu]["exits"];
-    let count = |reason: &str| exits[reason].as_u64().unwrap_or(0);
+    let reading = stats::live(guest)?;
+    let count = |reason| stats::count(&reading["cpus"][cpu], reason);
     Ok((count("el2-timer"), count("gic-sgi")))
 }
 
@@ -44,18 +42,14 @@ fn rings(guest: &Guest, cpu: usize) -> Result<u64> {
 }
 
 fn linux_cannot_stop_the_timer() -> Result<()> {
-    let arguments = [
-        ["--vcpus", "4"],
-        ["--set", "guest.interrupts=guarded"],
-        ["--cmdline", "console=ttyAMA0 iomem=relaxed"],
-    ];
-    let image = image_of(&arm64_board(), "arm64-guarded", &arguments.concat())?;
+    let set = "guest.interrupts=guarded";
+    let cmdline = "console=ttyAMA0 iomem=relaxed";
+    let image = GUARDED.image(&["--set", set, "--cmdline", cmdline])?;
     let directory = tempfile::tempdir()?;
     let log = directory.path().join("log");
     let file = format!("--qemu-arg={}", log.display());
-    let more = ["--cpu", "max", "--qemu-arg=-d", "--qemu-arg=int", "--qemu-arg=-D", &file];
-    let mut guest = Guest::boot(&image.path, &more)?;
-    ensure!(guest.shell("nproc")? == "4");
+    let logged = ["--qemu-arg=-d", "--qemu-arg=int", "--qemu-arg=-D", &file];
+    let mut guest = GUARDED.run(&image, &logged)?;
     for store in STORES {
         guest.shell(&format!("devmem {store}"))?;
     }
@@ -73,15 +67,7 @@ fn linux_cannot_stop_the_timer() -> Result<()> {
         ensure!(counts(&guest, cpu)?.1 > 0, "no SGI of CPU {cpu} was counted");
     }
     let ended = guest.power_off()?;
-    let log = std::fs::read_to_string(&log)?;
-    let seen = log.lines().filter(|line| line.contains("...from EL") && line.ends_with("to EL2"));
-    let told = ended
-        .report
-        .lines()
-        .find_map(|line| line.strip_prefix("anchorite: ")?.strip_suffix(" exits"));
-    let told: usize = told.context("no total")?.replace(',', "").parse()?;
-    ensure!(told == seen.count(), "another total than QEMU's\n{}", ended.report);
-    Ok(())
+    stats::agrees_with_qemu(&ended, &log)
 }
 
 /// Masks everything and spins: `msr daifset, #15`, `b .`.

@@ -2,6 +2,7 @@
 //! The QEMU tests. `make test` builds and fetches what they need; after that, one alone is
 //! `cargo test -p anchorite-tests --test qemu -- NAME`.
 mod arm64;
+mod arm64_boots;
 mod arm64_guests;
 mod boot;
 mod console;
@@ -21,6 +22,7 @@ use libtest_mimic::Trial;
 fn main() -> ExitCode {
     let tests: Vec<(&str, fn() -> anyhow::Result<()>)> = [
         arm64::TESTS,
+        arm64_boots::TESTS,
         arm64_guests::TESTS,
         boot::TESTS,
         console::TESTS,

@@ -101,14 +101,18 @@ fn a_hostile_arm64_guest_stays_inside() -> Result<()> {
     Ok(())
 }
 
-/// Walls of every size, on every processor that walks them.
+/// The walls alone, on another processor and with other options.
+pub fn walls(name: &str, cpu: &str, more: &[&str]) -> Result<()> {
+    let arguments = [&["--cmdline", "only=walls"], more].concat();
+    let image = build("arm64-probe", &format!("arm64-probe-{name}"), &arguments)?;
+    let ended = run(&image, &["--cpu", cpu], |monitor| live::untouched(monitor, &image))?;
+    ensure!(passed(&ended) > 20, "only {} probes reported", passed(&ended));
+    Ok(())
+}
+
 fn other_processors_and_sizes() -> Result<()> {
     for (cpu, bits) in [("cortex-a53", "39"), ("cortex-a72", "43"), ("neoverse-n1", "44")] {
-        let set = format!("guest.stage2.ipa_bits={bits}");
-        let arguments = ["--set", &set, "--cmdline", "only=walls"];
-        let image = build("arm64-probe", &format!("arm64-probe-{bits}"), &arguments)?;
-        let ended = run(&image, &["--cpu", cpu], |monitor| live::untouched(monitor, &image))?;
-        ensure!(passed(&ended) > 20, "only {} probes reported", passed(&ended));
+        walls(bits, cpu, &["--set", &format!("guest.stage2.ipa_bits={bits}")])?;
     }
     Ok(())
 }
