@@ -14,6 +14,7 @@ use crate::cli::RunArgs;
 use crate::config::platform::QEMU_VIRT;
 use crate::exit::Exit;
 use crate::qemu::option_with_path;
+use crate::say;
 
 /// A disk that nobody gave.
 const SCRATCH_BYTES: u64 = 64 << 20;
@@ -90,10 +91,10 @@ pub fn make_disks(args: &RunArgs, manifest: &Manifest) -> Result<()> {
             Ok(file) => {
                 let made = file.set_len(SCRATCH_BYTES);
                 made.with_context(|| format!("cannot make the scratch disk {path}"))?;
-                eprintln!("anchorite: scratch disk {path} made, empty");
+                say::aside(format_args!("anchorite: scratch disk {path} made, empty"));
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                eprintln!("anchorite: scratch disk {path}");
+                say::aside(format_args!("anchorite: scratch disk {path}"));
             }
             Err(error) => {
                 let why = format!("cannot make the scratch disk {path}; --drive names another");

@@ -42,7 +42,7 @@ pub fn refuse(refusal: &Refusal, json: bool) -> u8 {
     if json {
         say::line(refusal.to_json());
     } else {
-        eprint!("{}", refusal.render(std::io::stderr().is_terminal()));
+        say::aside(refusal.render(std::io::stderr().is_terminal()).trim_end());
     }
     exit::REFUSED
 }

@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         cli::Command::Inspect(args) => inspect::inspect(&args),
     };
     ExitCode::from(outcome.unwrap_or_else(|error| {
-        eprintln!("anchorite: {error:#}");
+        say::aside(format_args!("anchorite: {error:#}"));
         exit::code(&error)
     }))
 }

@@ -23,7 +23,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 
-use crate::{attach, cli};
+use crate::{attach, cli, say};
 
 /// Where chip 0's memory ends: other chips' ranges stand above and are not set by `-m`.
 const CHIP_SPAN: u64 = 1 << 42;
@@ -293,7 +293,7 @@ fn listen(stderr: impl BufRead, complaints: &Mutex<Vec<String>>) {
         if line.ends_with("warning: Could not find PNOR 'pnv-pnor.bin'") {
             continue;
         }
-        eprintln!("{line}");
+        say::aside(&line);
         if let Ok(mut kept) = complaints.lock() {
             if kept.len() == KEPT {
                 kept.remove(0);

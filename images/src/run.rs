@@ -26,7 +26,7 @@ use crate::qemu::{self, Qemu, Started};
 use crate::qmp::{Event, Qmp};
 use crate::stats::{Memory, read_ledger};
 use crate::terminal::{self, Keys, RawTerminal, Request};
-use crate::{attach, cli};
+use crate::{attach, cli, say};
 
 /// The run took longer than the user allowed.
 const TIMED_OUT: u8 = 124;
@@ -48,7 +48,7 @@ pub fn run(args: &cli::RunArgs) -> Result<u8> {
     let form = started_as(&image);
     attach::check(args, &manifest)?;
     if args.print_command {
-        println!("{}", qemu::line_for_people(args, &manifest, form, image.form == Some(form)));
+        say::line(qemu::line_for_people(args, &manifest, form, image.form == Some(form)));
         return Ok(exit::OK);
     }
     let packed = in_form(&image, form)?;
@@ -66,7 +66,7 @@ pub fn run(args: &cli::RunArgs) -> Result<u8> {
     forward_signals(sender.clone())?;
     let terminal = RawTerminal::enter().context("cannot set up the terminal")?;
     if terminal.is_some() {
-        eprintln!("anchorite: this is the guest's console; {}", terminal::HELP);
+        say::aside(format_args!("anchorite: this is the guest's console; {}", terminal::HELP));
     }
     let session = Session::start(args, &manifest, &started, sender, terminal.is_some())?;
     session.watch(&happenings, deadline, terminal)
@@ -109,12 +109,12 @@ fn open<'a>(args: &cli::RunArgs, file: &'a [u8]) -> Result<ImageFile<'a>> {
     image.verify_boot_critical()?;
     let manifest = &image.manifest;
     if manifest.board.as_str() != name {
-        eprintln!(
+        say::aside(format_args!(
             "anchorite: the image was built for board {}, {} describes {name}; the machine is \
              made as the image says",
             manifest.board.as_str(),
             args.board.display()
-        );
+        ));
     }
     Ok(image)
 }
@@ -223,19 +223,21 @@ impl<'a> Session<'a> {
         Ok(match stop {
             Stop::Paused(_) | Stop::Lingers | Stop::Gone => self.conclude(&stop, last, status),
             Stop::TimedOut => {
-                eprintln!("\nanchorite: timeout: the guest had not ended, the machine was killed");
+                say::aside("\nanchorite: timeout: the guest had not ended, the machine was killed");
                 TIMED_OUT
             }
             Stop::Left => {
-                eprintln!("\nanchorite: left; the machine was killed");
+                say::aside("\nanchorite: left; the machine was killed");
                 exit::FAILED
             }
             Stop::Signal(signal) => {
-                eprintln!("\nanchorite: ended by signal {signal}; the machine was killed");
+                say::aside(format_args!(
+                    "\nanchorite: ended by signal {signal}; the machine was killed"
+                ));
                 u8::try_from(128 + signal).unwrap_or(exit::FAILED)
             }
             Stop::OutputBroken(error) => {
-                eprintln!("anchorite: nobody takes the console any more ({error})");
+                say::aside(format_args!("anchorite: nobody takes the console any more ({error})"));
                 exit::FAILED
             }
         })
@@ -308,27 +310,31 @@ impl<'a> Session<'a> {
         if let Some(Ok((epitaph, ledger))) = &last
             && let Some(end) = last_words::end(epitaph)
         {
-            eprint!("\n{}", last_words::report(end, epitaph, ledger.as_ref()));
+            let report = last_words::report(end, epitaph, ledger.as_ref());
+            say::aside(format_args!("\n{}", report.trim_end()));
             if matches!(stop, Stop::Lingers) {
-                eprintln!("anchorite: the machine did not stop by itself and was killed");
+                say::aside("anchorite: the machine did not stop by itself and was killed");
             }
             return end.exit_code();
         }
-        eprintln!("\nanchorite: the machine stopped without a word of the firmware's");
+        say::aside("\nanchorite: the machine stopped without a word of the firmware's");
         match stop {
-            Stop::Paused(reason) => eprintln!("  QEMU's reason: {reason}"),
-            _ => eprintln!("  QEMU {}", status.map_or("was killed".to_owned(), describe)),
+            Stop::Paused(reason) => say::aside(format_args!("  QEMU's reason: {reason}")),
+            _ => say::aside(format_args!(
+                "  QEMU {}",
+                status.map_or("was killed".to_owned(), describe)
+            )),
         }
         match last {
-            Some(Err(error)) => eprintln!("  its memory cannot be read: {error:#}"),
+            Some(Err(error)) => say::aside(format_args!("  its memory cannot be read: {error:#}")),
             Some(Ok((epitaph, _))) => {
                 let begun = End::from_u32(epitaph.end).map_or("nothing", End::name);
-                eprintln!("  epitaph: state {}, it says {begun}", epitaph.state);
+                say::aside(format_args!("  epitaph: state {}, it says {begun}", epitaph.state));
             }
             None => {}
         }
         for line in self.qemu.complaints() {
-            eprintln!("  QEMU said: {line}");
+            say::aside(format_args!("  QEMU said: {line}"));
         }
         exit::FAILED
     }
@@ -386,7 +392,7 @@ fn pass_input(mut console: ChildStdin, is_terminal: bool, happenings: &Sender<Ha
                 let _ = happenings.send(Happening::Leave);
                 return;
             }
-            Some(Request::Help) => eprintln!("\nanchorite: {}", terminal::HELP),
+            Some(Request::Help) => say::aside(format_args!("\nanchorite: {}", terminal::HELP)),
             None => {}
         }
     }

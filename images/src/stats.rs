@@ -15,9 +15,9 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 use zerocopy::FromBytes;
 
-use crate::cli;
 use crate::exit::Exit;
 use crate::qmp::Qmp;
+use crate::{cli, say};
 
 /// A machine's memory by host real address.
 pub trait Memory {
@@ -54,7 +54,7 @@ pub fn stats(args: &cli::StatsArgs) -> Result<u8> {
         (None, None) => return Err(Exit::usage("give --qmp SOCKET or --dump FILE")),
     };
     if args.json {
-        println!("{:#}", reading.json());
+        say::line(format_args!("{:#}", reading.json()));
     } else {
         print!("{}", reading.text());
     }

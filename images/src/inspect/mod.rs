@@ -82,10 +82,10 @@ pub fn inspect(args: &InspectArgs) -> anyhow::Result<u8> {
         say::line(report::text(&name, &inspected).trim_end());
     }
     if !inspected.intact() && !args.ignore_digests {
-        eprintln!(
+        say::aside(format_args!(
             "anchorite: {name}: a digest does not match: the image was changed or damaged after \
              the build (--ignore-digests judges the rest)"
-        );
+        ));
         return Ok(exit::IMAGE);
     }
     Ok(if inspected.proved() { exit::OK } else { exit::REFUSED })
