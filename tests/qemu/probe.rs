@@ -5,17 +5,21 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use anchorite_spec::manifest::VCPUS;
+use anchorite_spec::{ExitReason, Ledger};
 use anchorite_tests::guest::{Ended, Guest};
 use anchorite_tests::image::{Image, image_of};
 use anchorite_tests::monitor::Monitor;
 use anchorite_tests::{live, output, root};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use zerocopy::FromBytes;
 
 pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
     ("probe::a_hostile_guest_stays_inside", a_hostile_guest_stays_inside),
     ("probe::entered_little_endian", entered_little_endian),
     ("probe::four_cpus_race", four_cpus_race),
     ("probe::a_hostile_arm64_guest_stays_inside", a_hostile_arm64_guest_stays_inside),
+    ("probe::a_hostile_guest_cannot_stop_the_timer", a_hostile_guest_cannot_stop_the_timer),
     ("probe::other_processors_and_sizes", other_processors_and_sizes),
     ("probe::vectors_that_are_not_there", vectors_that_are_not_there),
 ];
@@ -98,6 +102,27 @@ fn a_hostile_arm64_guest_stays_inside() -> Result<()> {
     // Thousands of faults; of each kind some are reported.
     let reports = ended.console.matches("anchorite: guest ").count();
     ensure!((16..=64).contains(&reports), "{reports} reports of the guest's mistakes");
+    Ok(())
+}
+
+/// The same with guarded interrupts: after all that, EL2's timer rings on every CPU.
+fn a_hostile_guest_cannot_stop_the_timer() -> Result<()> {
+    let set = ["--set", "guest.interrupts=guarded"];
+    let image = build("arm64-probe", "arm64-probe-guarded", &set)?;
+    let rings = |monitor: &mut Monitor| -> Result<[u64; VCPUS]> {
+        let bytes = monitor.memory(image.manifest.ledger, size_of::<Ledger>() as u64)?;
+        let ledger = Ledger::read_from_bytes(&bytes).ok().context("no ledger")?;
+        Ok(ledger.row.map(|row| row.count[ExitReason::El2Timer.slot()]))
+    };
+    run(&image, &["--cpu", "neoverse-n1"], |monitor| {
+        live::untouched(monitor, &image)?;
+        let before = rings(monitor)?;
+        std::thread::sleep(Duration::from_secs(3));
+        let after = rings(monitor)?;
+        let silent = before.iter().zip(after).position(|(before, after)| after < before + 5);
+        ensure!(silent.is_none(), "{before:?} rings, and three seconds later {after:?}");
+        Ok(())
+    })?;
     Ok(())
 }
 
