@@ -260,6 +260,21 @@ impl Guest {
         })
     }
 
+    /// Has the guest's kernel panic, from its shell.
+    ///
+    /// # Errors
+    ///
+    /// The run does not end with exit code 10, or the panic's words are not on the console.
+    pub fn panic(mut self) -> Result<Ended> {
+        self.send(b"echo c >/proc/sysrq-trigger\n")?;
+        let ended = self.end()?;
+        ended.expect(10, "the guest panicked")?;
+        if !ended.console.contains("Kernel panic - not syncing") {
+            bail!("no panic on the console:\n{}", tail(&ended.console));
+        }
+        Ok(ended)
+    }
+
     /// Powers the guest off from its shell.
     ///
     /// # Errors

@@ -183,6 +183,10 @@ reasons! {
     RtasQueryCpuStoppedState = "rtas_query_cpu_stopped_state",
     /// The firmware's own interrupt, by which one vCPU takes another out of the guest.
     Kick = "kick",
+    /// Another vCPU has ended the run, and this one came to a halt.
+    Stopped = "stopped",
+    /// SDEI: how a Linux guest says that it goes down, and its CPUs with it.
+    Sdei = "sdei",
 }
 
 impl ExitReason {

@@ -30,6 +30,9 @@ pub trait Arm64: Machine {
     fn start_cpu(&mut self, vcpu: usize, mpidr: u64) -> i64;
     /// Serves an FIQ; true if it was EL2's own timer, which then counts on.
     fn serve_fiq(&mut self) -> bool;
+    /// Takes Group 0 of the interrupt controller for EL2's own timer on this CPU and starts it; false
+    /// if it cannot be had.
+    fn guard(&mut self) -> bool;
     /// Starts EL2's own timer, or stops it before the CPU goes off.
     fn keep_time(&mut self, on: bool);
     /// Sends an interrupt to other CPUs, or this one: a value for ICC_SGI1R_EL1.

@@ -7,7 +7,7 @@ use super::board::Arm64;
 use super::context::GuestContext;
 use super::regs::{ESR_IL, ICC_ASGI1R, ICC_SGI0R, ICC_SGI1R, abort, class, pstate};
 use super::vcpu::{GicPlace, Vcpu};
-use super::{gic, inject, psci, report};
+use super::{gic, inject, psci, report, sdei};
 use crate::core::Action;
 
 /// What kind of exception a vector is for, whether from AArch64 or from AArch32 user programs.
@@ -22,14 +22,14 @@ const REGISTER: u64 = 31 << 5;
 pub fn quick<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> bool {
     /// ESR_EL2 of a store to ICC_SGI1R_EL1.
     const SEND: u64 = class::SYSTEM << 26 | ESR_IL | ICC_SGI1R;
-    if !v.shared.guarded {
+    if !v.guarded {
         return false;
     }
     match ctx.vector & KIND {
         FIQ => {
             let timer = v.machine.serve_fiq();
             v.count(if timer { ExitReason::El2Timer } else { ExitReason::FiqSpurious });
-            true
+            v.masks == 0 || !timer || !sdei::is_stuck(v, ctx)
         }
         SYNCHRONOUS if ctx.esr & !REGISTER == SEND && !needs_frame(ctx) => {
             v.count(ExitReason::GicSgi);
@@ -55,10 +55,11 @@ pub fn needs_frame(ctx: &GuestContext) -> bool {
     (19..=29).contains(&register)
 }
 
-/// Serves one exit.
+/// Serves one exit that [`quick`] has left.
 pub fn serve<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
-    if quick(v, ctx) {
-        return Action::Resume;
+    if ctx.vector & KIND == FIQ && v.guarded {
+        v.last_words.push(b"it stopped its CPUs and went no further");
+        return Action::End(End::GuestPanic);
     }
     if ctx.vector & KIND != SYNCHRONOUS {
         // Other interrupts and SErrors go to EL1 as long as HCR_EL2 is what the firmware set.
@@ -167,7 +168,7 @@ fn gic_store<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext, place: GicPlace)
     let size = 1 << (ctx.esr >> 22 & 3);
     let value = ctx.register(ctx.esr >> 16 & 31);
     let value = if size == 8 { value } else { value & ((1 << (8 * size)) - 1) };
-    let mode = gic::Mode { guarded: v.shared.guarded, lpis: v.shared.lpis };
+    let mode = gic::Mode { guarded: v.guarded, lpis: v.shared.lpis };
     if let Some(value) = gic::filter(frame, mode, offset, size, value) {
         v.machine.device_write(host, size, value);
     }
@@ -200,7 +201,7 @@ fn system_register<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action 
     /// The ISS of ACTLR_EL1 without register and direction.
     const ACTLR: u64 = 3 << 20 | 1 << 17 | 1 << 10;
     let iss = ctx.esr & 0x1ff_ffff;
-    if v.shared.guarded {
+    if v.guarded {
         match iss & !REGISTER {
             ICC_SGI1R => {
                 v.count(ExitReason::GicSgi);
@@ -245,6 +246,11 @@ mod tests {
     use super::super::fake::{context, vcpu, vcpu_of};
     use super::super::regs::pstate;
     use super::*;
+
+    /// As the firmware does it.
+    fn serve(v: &mut Vcpu<super::super::fake::Fake>, ctx: &mut GuestContext) -> Action {
+        if quick(v, ctx) { Action::Resume } else { super::serve(v, ctx) }
+    }
 
     fn count(v: &Vcpu<super::super::fake::Fake>, reason: ExitReason) -> u64 {
         v.row.count[reason.slot()]

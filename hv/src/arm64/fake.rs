@@ -77,6 +77,9 @@ impl Arm64 for Fake {
     fn serve_fiq(&mut self) -> bool {
         self.timer_rings
     }
+    fn guard(&mut self) -> bool {
+        true
+    }
     fn keep_time(&mut self, on: bool) {
         self.timer.push(on);
     }

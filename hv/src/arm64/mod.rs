@@ -19,6 +19,7 @@ pub mod inject;
 pub mod psci;
 pub mod regs;
 pub mod report;
+pub mod sdei;
 pub mod vcpu;
 
 pub use board::Arm64;

@@ -7,6 +7,7 @@ use anchorite_spec::{End, ExitReason};
 use super::board::Arm64;
 use super::context::GuestContext;
 use super::regs::MPIDR_AFFINITY;
+use super::sdei;
 use super::vcpu::{OFF, ON, STARTING, Vcpu};
 use crate::core::Action;
 use crate::mem::Gpa;
@@ -104,6 +105,10 @@ pub fn serve<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
         }
         (SYSTEM_RESET, false) | (SYSTEM_RESET2, _) => {
             v.count(ExitReason::PsciSystemReset);
+            if sdei::is_panic(v) {
+                v.last_words.push(b"it stopped its CPUs and asked for a reset");
+                return Action::End(End::GuestPanic);
+            }
             return Action::End(End::Rebooted);
         }
         (FEATURES, false) => (ExitReason::PsciFeatures, features(one as u32)),
@@ -114,6 +119,9 @@ pub fn serve<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
             v.count(ExitReason::SmcccWorkaround);
             ctx.gpr[0] = v.machine.firmware_call([u64::from(number), one, 0, 0]);
             return Action::Resume;
+        }
+        (id, true) if (sdei::function::ALL[0]..=sdei::function::ALL[1]).contains(&id) => {
+            (ExitReason::Sdei, sdei::serve(v, id))
         }
         (id, _) if (TRNG[0]..=TRNG[1]).contains(&id) => {
             (ExitReason::SmcccTrng, code::NOT_SUPPORTED)
@@ -188,13 +196,20 @@ fn cpu_on<M: Arm64>(v: &mut Vcpu<M>, target: u64, entry: u64, argument: u64) -> 
 fn cpu_off<M: Arm64>(v: &mut Vcpu<M>) -> i64 {
     v.count(ExitReason::PsciCpuOff);
     let seat = &v.shared.seats[v.index];
-    if v.shared.guarded {
+    if v.guarded {
         v.machine.keep_time(false);
     }
+    // What it said before it left is forgotten when it comes back.
+    let masks = core::mem::take(&mut v.masks);
+    seat.masked.store(false, Ordering::SeqCst);
+    let guarded = core::mem::replace(&mut v.guarded, v.shared.guarded);
     seat.state.store(OFF, Ordering::Release);
     v.machine.firmware_call([CPU_OFF.into(), 0, 0, 0]);
     seat.state.store(ON, Ordering::Release);
-    if v.shared.guarded {
+    v.masks = masks;
+    seat.masked.store(masks != 0, Ordering::SeqCst);
+    v.guarded = guarded;
+    if guarded {
         v.machine.keep_time(true);
     }
     code::DENIED

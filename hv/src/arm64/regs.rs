@@ -46,6 +46,8 @@ pub mod pstate {
     pub const EL1H_MASKED: u64 = 0x3c5;
     /// The condition flags and DIT: what an exception keeps.
     pub const KEPT: u64 = 0xf << 28 | 1 << 24;
+    /// Interrupts masked.
+    pub const IRQ_MASKED: u64 = 1 << 7;
     /// Privileged access never.
     pub const PAN: u64 = 1 << 22;
     /// Speculative store bypass safe.

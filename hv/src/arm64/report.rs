@@ -9,6 +9,37 @@ use super::vcpu::Vcpu;
 use crate::core::end::Text;
 use crate::core::report::{REPORTS, line};
 
+/// What an exception that the firmware took itself was, by its vector and ESR_EL2.
+#[must_use]
+pub const fn own_fault(vector: u64, esr: u64) -> &'static str {
+    /// What the vectors of either stack are for.
+    const KIND: u64 = 0x180;
+    match (vector & KIND, esr >> 26) {
+        (0x080, _) => "an interrupt",
+        (0x100, _) => "an FIQ",
+        // ESR_EL2.DFSC and IDS: what the syndrome says of its kind is up to the processor.
+        (0x180, _) if esr & 1 << 24 != 0 => "SError of the processor's own kind",
+        (0x180, _) if esr & 0x3f == 0x11 => match esr >> 10 & 7 {
+            0 => "SError, uncontainable",
+            1 => "SError, unrecoverable",
+            2 => "SError, restartable",
+            3 => "SError, recoverable",
+            6 => "SError, corrected",
+            _ => "SError",
+        },
+        (0x180, _) => "SError, unclassified",
+        (_, 0x00) => "an undefined instruction",
+        (_, 0x0e) => "an illegal state",
+        (_, 0x18) => "a system register that is trapped",
+        (_, 0x21) => "an instruction abort",
+        (_, 0x22) => "a misaligned program counter",
+        (_, 0x25) => "a data abort",
+        (_, 0x26) => "a misaligned stack pointer",
+        (_, 0x3c) => "a breakpoint instruction",
+        _ => "of another class",
+    }
+}
+
 /// Reports a mistake of the guest, the first few times.
 pub fn guest_fault<M: Arm64>(
     v: &mut Vcpu<M>,
@@ -35,5 +66,27 @@ pub fn guest_fault<M: Arm64>(
     line(&mut v.machine, &text);
     if number + 1 == REPORTS {
         line(&mut v.machine, &"further reports of this kind are only counted");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::own_fault;
+
+    #[test]
+    fn the_firmwares_own_exceptions_have_names() {
+        for (vector, esr, name) in [
+            (0x200, 0x9600_0004, "a data abort"),
+            (0x200, 0x8600_0004, "an instruction abort"),
+            (0x000, 0x0200_0000, "an undefined instruction"),
+            (0x280, 0, "an interrupt"),
+            (0x300, 0, "an FIQ"),
+            (0x380, 0xbe00_0011, "SError, uncontainable"),
+            (0x380, 0xbe00_0c11, "SError, recoverable"),
+            (0x180, 0xbf00_0000, "SError of the processor's own kind"),
+            (0x380, 0xbe00_0000, "SError, unclassified"),
+        ] {
+            assert_eq!(own_fault(vector, esr), name, "{vector:#x} {esr:#x}");
+        }
     }
 }

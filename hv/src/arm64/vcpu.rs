@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What the firmware knows about its guest between exits: what all vCPUs share, and each one's own.
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use anchorite_spec::ledger::{Row, SLOTS};
 use anchorite_spec::manifest::VCPUS;
@@ -31,6 +31,8 @@ pub struct Seat {
     pub entry: AtomicU64,
     /// Its x0 then.
     pub argument: AtomicU64,
+    /// It has said farewell ([`super::sdei`]).
+    pub masked: AtomicBool,
 }
 
 /// What all vCPUs share. Nothing but the atomics changes after the first entry.
@@ -49,6 +51,8 @@ pub struct Shared {
     pub guarded: bool,
     /// The guest is trusted with tables of the interrupt controller.
     pub lpis: bool,
+    /// The guest shuts down in order.
+    pub orderly: AtomicBool,
     /// The redistributors' frames as the guest sees them.
     pub redistributors: Range,
     /// Host address of the first.
@@ -84,6 +88,7 @@ impl Shared {
             reports: [const { AtomicU32::new(0) }; SLOTS],
             guarded: manifest.arm64.guarded != 0,
             lpis: manifest.arm64.its != 0,
+            orderly: AtomicBool::new(false),
             redistributors: Range::new(manifest.arm64.redistributor_guest, span),
             redistributors_host: manifest.arm64.redistributor,
             distributor: match manifest.arm64.guarded {
@@ -127,6 +132,12 @@ pub struct Vcpu<M> {
     pub shared: &'static Shared,
     /// Its row of the ledger.
     pub row: &'static mut Row,
+    /// EL2 has a timer interrupt on this CPU, from the start or since the guest goes down.
+    pub guarded: bool,
+    /// Farewells since it was last in use ([`super::sdei`]).
+    pub masks: u32,
+    /// Rings of EL2's timer for which it has been spinning since.
+    pub rings: u32,
     /// The exit being served.
     pub reason: Option<ExitReason>,
     /// Aborts in a row after which the access was tried again.
@@ -139,7 +150,18 @@ impl<M> Vcpu<M> {
     /// A vCPU before its first entry.
     #[must_use]
     pub fn new(index: usize, machine: M, shared: &'static Shared, row: &'static mut Row) -> Self {
-        Self { index, machine, shared, row, reason: None, retries: 0, last_words: Text::new() }
+        Self {
+            index,
+            machine,
+            shared,
+            row,
+            guarded: shared.guarded,
+            masks: 0,
+            rings: 0,
+            reason: None,
+            retries: 0,
+            last_words: Text::new(),
+        }
     }
 
     /// Counts an exit.

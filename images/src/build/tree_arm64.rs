@@ -45,6 +45,7 @@ pub fn make(config: &Config, layout: &GuestLayout) -> GuestTree {
     }
     root.add_child(cpus(config));
     root.add_child(psci());
+    root.add_child(firmware());
     root.add_child(timer());
     if let Some(arm) = config.platform.arm {
         let mut gic = gic(&arm, config.guest.vcpus.len() as u64);
@@ -99,6 +100,16 @@ fn psci() -> DeviceTreeNode {
     let mut node = DeviceTreeNode::new_unchecked("psci");
     set(&mut node, "compatible", ["arm,psci-1.0", "arm,psci-0.2"].as_slice());
     set(&mut node, "method", "hvc");
+    node
+}
+
+/// The interface by which Linux tells a panic from a shutdown. No event comes from it.
+fn firmware() -> DeviceTreeNode {
+    let mut sdei = DeviceTreeNode::new_unchecked("sdei");
+    set(&mut sdei, "compatible", "arm,sdei-1.0");
+    set(&mut sdei, "method", "hvc");
+    let mut node = DeviceTreeNode::new_unchecked("firmware");
+    node.add_child(sdei);
     node
 }
 

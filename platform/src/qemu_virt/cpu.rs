@@ -160,6 +160,20 @@ pub fn random() -> Option<u64> {
     None
 }
 
+/// Sleeps for good.
+pub fn park() -> ! {
+    loop {
+        // SAFETY: waits.
+        unsafe { asm!("wfi", options(nomem, nostack)) };
+    }
+}
+
+/// Lets an SError be taken at EL2 that is pending or comes while EL2 works for itself.
+pub fn accept_serror() {
+    // SAFETY: the vectors stand, and end the run.
+    unsafe { asm!("msr daifclr, #4", "isb", options(nostack)) };
+}
+
 /// Calls the machine's firmware by SMC.
 pub fn smc(args: [u64; 4]) -> u64 {
     let result;

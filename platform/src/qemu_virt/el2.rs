@@ -40,6 +40,20 @@ pub fn forget_translations() {
     unsafe { asm!("dsb ishst", "tlbi alle2", "dsb ish", "isb", options(nostack)) };
 }
 
+/// Takes the guest's translation away, from all CPUs: none of them executes another instruction of
+/// the guest's, and those that try come to EL2.
+///
+/// # Safety
+/// The root must be the one in VTTBR_EL2, in memory that EL2 may write.
+pub unsafe fn clear_root(root: u64, bytes: u64) {
+    for entry in (root..root + bytes).step_by(8) {
+        // SAFETY: the caller's promise.
+        unsafe { core::ptr::write_volatile(entry as *mut u64, 0) };
+    }
+    // SAFETY: what is remembered of the tables goes; when this is done, no CPU uses it any more.
+    unsafe { asm!("dsb ishst", "tlbi vmalls12e1is", "dsb ish", "isb", options(nostack)) };
+}
+
 /// What the guest's translation is.
 #[derive(Clone, Copy)]
 pub struct Guest {

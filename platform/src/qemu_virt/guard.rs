@@ -8,6 +8,7 @@ use core::arch::asm;
 use core::ptr;
 
 use anchorite_hv::arm64::gic::{CTLR_KEPT, EL2_TIMER, FRAME, LOW_PRIORITY};
+use anchorite_hv::arm64::regs::HCR_FMO;
 
 use super::cpu;
 use crate::{read_register, write_register};
@@ -107,13 +108,33 @@ pub unsafe fn start(redistributor: u64) {
     keep_time(true);
 }
 
+/// The same for a guest that has run without a guard; false if Group 0 cannot be had.
+///
+/// # Safety
+/// As for [`start`] and [`has_group_0`].
+pub unsafe fn take(distributor: u64, redistributor: u64) -> bool {
+    // SAFETY: the caller's promise.
+    if !unsafe { has_group_0(distributor) } {
+        return false;
+    }
+    let control = load(distributor + GICD_CTLR);
+    store(distributor + GICD_CTLR, control | CTLR_KEPT as u32);
+    let hcr = read_register!("hcr_el2") | HCR_FMO;
+    // SAFETY: FMO only adds to what comes to EL2; the frames are the caller's promise.
+    unsafe {
+        write_register!("hcr_el2", hcr);
+        start(redistributor);
+    }
+    true
+}
+
 /// Lets the timer ring, from one period on; or stops it.
 pub fn keep_time(on: bool) {
-    let period = read_register!("cntfrq_el0") / RATE;
+    let first = read_register!("cntpct_el0") + read_register!("cntfrq_el0") / RATE;
     // SAFETY: EL2's own timer and its interrupt group.
     unsafe {
         if on {
-            write_register!("cnthp_cval_el2", read_register!("cntpct_el0") + period);
+            write_register!("cnthp_cval_el2", first);
         }
         write_register!("cnthp_ctl_el2", u64::from(on));
         write_register!("S3_0_C12_C12_6", u64::from(on));

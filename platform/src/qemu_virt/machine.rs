@@ -2,6 +2,7 @@
 //! The hypervisor's machine: one CPU of an Arm machine with PSCI below.
 use core::arch::asm;
 use core::ptr;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use anchorite_hv::arm64::Arm64;
 use anchorite_hv::arm64::board::Fault;
@@ -22,22 +23,41 @@ pub struct Virt {
     /// The UART.
     pub uart: Uart,
     starts: *const SecondaryStart,
+    gic: Gic,
+}
+
+/// Where a CPU finds its interrupt controller.
+#[derive(Clone, Copy)]
+pub struct Gic {
+    /// The distributor.
+    pub distributor: u64,
+    /// Its own redistributor's frames.
+    pub redistributor: u64,
 }
 
 impl Virt {
     /// The calling CPU.
     ///
     /// # Safety
-    /// `starts` must be one entry for each vCPU, which nobody changes, cleaned to memory.
+    /// `starts` must be one entry for each vCPU, which nobody changes, cleaned to memory; EL2 must
+    /// map the frames of `gic`.
     #[must_use]
-    pub const unsafe fn new(uart: Uart, starts: *const SecondaryStart) -> Self {
-        Self { uart, starts }
+    pub const unsafe fn new(uart: Uart, starts: *const SecondaryStart, gic: Gic) -> Self {
+        Self { uart, starts, gic }
     }
+}
+
+/// Set once: only the last words are written from now on.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Whatever handlers on other CPUs have to say is dropped from now on.
+pub fn silence() {
+    QUIET.store(true, Ordering::SeqCst);
 }
 
 impl Machine for Virt {
     fn console_write(&mut self, bytes: &[u8]) -> bool {
-        self.uart.send(bytes)
+        !QUIET.load(Ordering::Relaxed) && self.uart.send(bytes)
     }
 
     fn console_read(&mut self, _: &mut [u8]) -> usize {
@@ -111,6 +131,11 @@ impl Arm64 for Virt {
 
     fn serve_fiq(&mut self) -> bool {
         guard::serve()
+    }
+
+    fn guard(&mut self) -> bool {
+        // SAFETY: `new`'s caller vouched for the frames.
+        unsafe { guard::take(self.gic.distributor, self.gic.redistributor) }
     }
 
     fn keep_time(&mut self, on: bool) {

@@ -30,6 +30,9 @@ pub fn run() {
                 (&[0xdead_beef << 32 | VERSION], 0x1_0001),
                 (&[SMCCC_VERSION], 0x1_0001),
                 (&[MIGRATE_INFO_TYPE], 2),
+                // SDEI, as far as it is there: its version, and no event.
+                (&[0xc400_0020], 1 << 48),
+                (&[0xc400_0021, 0, RAM, 0, 0, 0], NOT_SUPPORTED),
                 (&[CPU_SUSPEND, 0, 0, 0], SUCCESS),
                 (&[CPU_SUSPEND & !(1 << 30), 0, 0, 0], SUCCESS),
                 (&[CPU_SUSPEND, 1 << 16, RAM, 0], INVALID_PARAMETERS),
@@ -81,7 +84,7 @@ pub fn run() {
             0x8600_ff01,
             0x8600_0000,
             0xc500_0020,
-            0xc400_0020,
+            0xc400_0021,
             0xc200_0000,
             0x8300_0000,
             0xbf00_ff01,

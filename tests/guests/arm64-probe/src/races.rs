@@ -123,10 +123,13 @@ fn argument(random: &mut Random) -> u64 {
     }
 }
 
+/// Powers off, resets, or says by SDEI that it is about to.
 fn ends_something(number: u64) -> bool {
+    const SDEI: core::ops::RangeInclusive<u64> = 0x8400_0020..=0x8400_003f;
     const RESET2: u64 = psci::SYSTEM_RESET2 & !(1 << 30);
     let short = number & !(1 << 30) & 0xffff_ffff;
     [psci::CPU_OFF, psci::SYSTEM_OFF, psci::SYSTEM_RESET, RESET2].contains(&short)
+        || SDEI.contains(&short)
 }
 
 fn storm_of_calls(cpu: usize) {

@@ -6,10 +6,12 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use anchorite_hv::arm64::board::Arm64;
 use anchorite_hv::arm64::context::FaultFrame;
+use anchorite_hv::arm64::report::own_fault;
 use anchorite_hv::arm64::{GuestContext, exits};
 use anchorite_hv::core::end::{Text, write_epitaph};
 use anchorite_hv::core::{Action, Last};
 use anchorite_platform::qemu_virt::cpu;
+use anchorite_platform::qemu_virt::machine::silence;
 use anchorite_platform::read_register;
 use anchorite_spec::{End, ExitReason};
 
@@ -70,8 +72,10 @@ pub extern "C" fn firmware_fault(frame: &FaultFrame) -> ! {
     let (vector, esr) = (frame.vector, frame.esr);
     let _ = write!(
         text,
-        "exception {vector:#x} (ESR {esr:#x}) in the firmware at {:#x}, address {:#x}",
-        frame.pc, frame.far
+        "exception {vector:#x}, {} (ESR {esr:#x}), in the firmware at {:#x}, address {:#x}",
+        own_fault(vector, esr),
+        frame.pc,
+        frame.far
     );
     let index = own_index();
     let mut gpr = [0; 32];
@@ -105,6 +109,11 @@ fn panic(info: &PanicInfo) -> ! {
     die(index, End::FirmwareFault, &of_guest(index, ctx), text.as_bytes())
 }
 
+/// Whether some vCPU has ended the run.
+pub fn is_over() -> bool {
+    DYING.load(Ordering::Relaxed) != 0
+}
+
 fn own_index() -> usize {
     index_of(read_register!("tpidr_el2") as *const GuestContext)
 }
@@ -118,6 +127,8 @@ fn die(index: usize, how: End, last: &Last, text: &[u8]) -> ! {
             let last = Last { exits: ledger.total(), ..*last };
             // SAFETY: the exchange above makes this CPU the only writer.
             write_epitaph(unsafe { &mut *EPITAPH.get() }, how, &last, text);
+            silence();
+            super::stop_guest();
             // SAFETY: only read; the UART does not change after the vCPU stands.
             if let Some(vcpu) = unsafe { (*CPUS[index].get()).as_ref() } {
                 let uart = vcpu.machine.uart;
@@ -131,13 +142,9 @@ fn die(index: usize, how: End, last: &Last, text: &[u8]) -> ! {
         // The closing lines themselves faulted: what counts has been written.
         Err(who) if who == index + 1 => {}
         // Another vCPU ends the run and switches the machine off.
-        Err(_) => loop {
-            core::hint::spin_loop();
-        },
+        Err(_) => cpu::park(),
     }
     cpu::smc([if how == End::Rebooted { SYSTEM_RESET } else { SYSTEM_OFF }, 0, 0, 0]);
     // The machine's firmware has been asked, and the machine stops by itself.
-    loop {
-        core::hint::spin_loop();
-    }
+    cpu::park()
 }

@@ -19,11 +19,12 @@ use anchorite_hv::arm64::{Shared, Vcpu, exits, gic};
 use anchorite_hv::core::{Action, report};
 use anchorite_hv::mem::GuestMemory;
 use anchorite_platform::qemu_virt::el2::{self, Guest};
+use anchorite_platform::qemu_virt::machine::Gic;
 use anchorite_platform::qemu_virt::{BootInfo, Uart, Virt, cpu, guard};
 use anchorite_platform::write_register;
 use anchorite_spec::anchor::{ARM64_ADDRESS, Anchor};
 use anchorite_spec::manifest::{DEBUG_FAULT_ASSERT, DEBUG_FAULT_NONE, PART_LOADER, VCPUS};
-use anchorite_spec::{Manifest, Range};
+use anchorite_spec::{ExitReason, Manifest, Range};
 use anchorite_tables::stage1::{MAIR, SCTLR, Stage1, Use};
 use anchorite_tables::stage2::Stage2;
 use state::{CONTEXTS, CPUS, EL2_TABLES, FAULT_STACKS, SHARED, STACKS, STARTS, index_of, note_end};
@@ -31,6 +32,19 @@ use state::{CONTEXTS, CPUS, EL2_TABLES, FAULT_STACKS, SHARED, STACKS, STARTS, in
 use crate::own::LEDGER;
 
 global_asm!(include_str!("start.S"), options(raw));
+
+/// Ends the guest's use of every CPU, for good. Before the first entry there is none.
+fn stop_guest() {
+    let manifest = MANIFEST_COPY.load(Ordering::Relaxed) as *const Manifest;
+    // SAFETY: the copy stays; the root is what VTTBR_EL2 has on every CPU that runs a guest, and the
+    // one table that is written after the first entry.
+    unsafe {
+        if let Some(manifest) = manifest.as_ref() {
+            let bytes = u64::from(manifest.arm64.root_tables.max(1)) * PAGE;
+            el2::clear_root(manifest.table_root, bytes);
+        }
+    }
+}
 
 /// The guest's VMID.
 const VMID: u8 = 1;
@@ -90,6 +104,7 @@ unsafe fn install_contexts(manifest: &Manifest) {
         write_register!("tpidr_el2", CONTEXTS.get() as u64);
         write_register!("vbar_el2", &raw const a64_vectors as u64);
         cpu::barrier();
+        cpu::accept_serror();
     }
 }
 
@@ -107,15 +122,13 @@ unsafe fn translate(info: &BootInfo, manifest: &Manifest) -> u64 {
     let arm64 = &manifest.arm64;
     let frames = gic::FRAMES * u64::from(manifest.vcpus);
     let loader = loader(info, manifest);
-    // Without a guard stores to the distributor do not come here.
-    let distributor = if arm64.guarded == 0 { 0 } else { gic::FRAME };
     let mapped = [
         (firmware.base, data - firmware.base, Use::Code),
         (data, firmware.base + firmware.size - data, Use::Data),
         (ARM64_ADDRESS, PAGE, Use::Data),
         (arm64.uart, PAGE, Use::Device),
         (arm64.redistributor, frames, Use::Device),
-        (arm64.distributor, distributor, Use::Device),
+        (arm64.distributor, gic::FRAME, Use::Device),
         (loader.base, loader.size, Use::Data),
     ]
     .into_iter()
@@ -143,7 +156,11 @@ unsafe fn seat_vcpus(manifest: &Manifest, shared: &'static Shared, ttbr: u64) {
         (*ledger).cpus = manifest.vcpus;
         (*ledger).timebase_hz = anchorite_platform::read_register!("cntfrq_el0");
         for index in 0..shared.vcpus.min(VCPUS) {
-            let machine = Virt::new(Uart::new(manifest.arm64.uart), starts);
+            let frames = Gic {
+                distributor: manifest.arm64.distributor,
+                redistributor: manifest.arm64.redistributor + index as u64 * gic::FRAMES,
+            };
+            let machine = Virt::new(Uart::new(manifest.arm64.uart), starts, frames);
             let row = &mut *(&raw mut (*ledger).row[index]);
             *CPUS[index].get() = Some(Vcpu::new(index, machine, shared, row));
             *starts.add(index) = SecondaryStart {
@@ -190,6 +207,7 @@ extern "C" fn secondary_main(index: u64) -> ! {
         write_register!("tpidr_el2", context as u64);
         write_register!("vbar_el2", &raw const a64_vectors as u64);
         cpu::barrier();
+        cpu::accept_serror();
         let (mut entry, mut argument) = (0, 0);
         if let Some(shared) = (*SHARED.get()).as_ref() {
             let seat = &shared.seats[index];
@@ -235,6 +253,10 @@ extern "C" fn handle_exit(ctx: &mut GuestContext) -> u64 {
     };
     if exits::quick(vcpu, ctx) {
         return context::RESUME;
+    }
+    if death::is_over() {
+        vcpu.count(ExitReason::Stopped);
+        cpu::park();
     }
     if exits::needs_frame(ctx) {
         return context::FULL_FRAME;
