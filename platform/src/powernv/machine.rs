@@ -121,6 +121,9 @@ pub struct PowerNv {
     tima: Tima,
     lpcr: u64,
     heartbeat_at: u64,
+    /// Whether the hypervisor decrementer ends a wait; not while it holds an interrupt that only an
+    /// exit of the guest can take.
+    timer_wakes: bool,
     own_index: u32,
     own_generation: u32,
 }
@@ -139,6 +142,7 @@ impl PowerNv {
             tima: unsafe { Tima::new(board.info.tima_hv) },
             lpcr: lpcr::GUEST,
             heartbeat_at: u64::MAX,
+            timer_wakes: true,
             own_index: 0,
             own_generation: 1,
         }
@@ -340,18 +344,23 @@ impl Power9 for PowerNv {
     }
 
     fn park(&mut self) {
+        let timer = self.timer_wakes && self.heartbeat_ticks().is_some();
+        let timer = if timer { lpcr::PECE_DECREMENTER } else { 0 };
         let until = cpu::timebase().wrapping_add(mfspr::<{ spr::DEC }>());
         // SAFETY: only the guest and the idle state notice the decrementer, which is put back below;
         // handlers run with EE = 0, and `self.lpcr` is what is in the register. HEIC stays on: the
         // guest's interrupts wake nobody.
         unsafe {
             mtspr::<{ spr::DEC }>(LONG);
-            cpu::stop(self.lpcr, self.lpcr & !lpcr::PECE | lpcr::PECE_DECREMENTER);
+            cpu::stop(self.lpcr, self.lpcr & !lpcr::PECE | timer);
             mtspr::<{ spr::DEC }>(until.wrapping_sub(cpu::timebase()));
         }
-        let _ = self.virtualization_interrupt();
+        let source = self.virtualization_interrupt();
         if cpu::timebase() >= self.heartbeat_at {
             self.heartbeat();
+        } else if source == HviSource::Spurious {
+            // The timer's interrupt stays pending, in QEMU even when the timer is set anew.
+            self.timer_wakes = false;
         }
     }
 
@@ -372,6 +381,7 @@ impl Power9 for PowerNv {
         // The core may still hold an edge from before the first entry: that one is not due.
         let due = self.heartbeat_ticks().is_some() && cpu::timebase() >= self.heartbeat_at;
         self.arm_heartbeat();
+        self.timer_wakes = true;
         if due {
             self.board.opal.poll_events();
         }
