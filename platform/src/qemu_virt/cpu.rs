@@ -38,6 +38,22 @@ pub fn barrier() {
     unsafe { asm!("dsb sy", "isb", options(nostack)) };
 }
 
+/// Whether HCR_EL2.E2H cannot be 0: not every CPU that is so says so in its ID registers. Where E2H
+/// stays set, FAR_EL1 at EL2 is FAR_EL2. Leaves HCR_EL2 with EL1 in AArch64 and nothing else.
+#[must_use]
+pub fn is_vhe_only() -> bool {
+    const RW: u64 = 1 << 31;
+    // SAFETY: no guest runs yet; both fault registers hold nothing that is needed.
+    unsafe {
+        write_register!("hcr_el2", RW);
+        asm!("isb", options(nostack));
+        write_register!("far_el1", 1);
+        write_register!("far_el2", 2);
+        asm!("isb", options(nostack));
+    }
+    read_register!("far_el1") == 2
+}
+
 /// The ID registers.
 #[must_use]
 pub fn ids() -> Ids {

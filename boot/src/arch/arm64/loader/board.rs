@@ -155,7 +155,7 @@ fn check_processor(manifest: &Manifest, ids: &Ids) {
     if ids.gic() == 0 {
         mismatch(format_args!("the interrupt controller is no GICv3 with system registers"));
     }
-    if ids.e2h0() != 0 {
+    if ids.e2h0() != 0 || cpu::is_vhe_only() {
         mismatch(format_args!("the processor has no EL2 without VHE, which is not built"));
     }
 }
