@@ -224,10 +224,14 @@ pub struct Arm64 {
     pub its: u64,
     /// The machine's flash, in which an image may lie as well as in RAM.
     pub flash: Range,
+    /// SMCCC functions of the machine's own firmware that the guest may call; 0 where unused.
+    pub forward: [u32; FORWARD],
     /// 1 if the tables' attributes are those of forced write-back (FEAT_S2FWB).
     pub forced_write_back: u64,
 }
 
+/// Room for functions of the machine's firmware that a guest may call.
+pub const FORWARD: usize = 16;
 /// Room for parts.
 pub const PARTS: usize = 8;
 /// Room for mappings.

@@ -187,6 +187,8 @@ reasons! {
     Stopped = "stopped",
     /// SDEI: how a Linux guest says that it goes down, and its CPUs with it.
     Sdei = "sdei",
+    /// An SMCCC call that the board config lets through to the machine's firmware.
+    SmcccForwarded = "smccc-forwarded",
 }
 
 impl ExitReason {

@@ -25,6 +25,8 @@ pub trait Arm64: Machine {
     fn set_exception(&mut self, elr: u64, spsr: u64, esr: u64, far: Option<u64>);
     /// Calls the firmware at EL3, or what stands in for it.
     fn firmware_call(&mut self, args: [u64; 4]) -> u64;
+    /// The same with all registers that a call has, x0 to x17, which then hold its results.
+    fn forward_call(&mut self, registers: &mut [u64; 18]);
     /// Asks that firmware to start a vCPU's CPU in this firmware, which then finds the vCPU's start
     /// in [`super::Shared`]; returns a PSCI code.
     fn start_cpu(&mut self, vcpu: usize, mpidr: u64) -> i64;

@@ -70,6 +70,10 @@ impl Arm64 for Fake {
         self.calls.push(args);
         self.answer
     }
+    fn forward_call(&mut self, registers: &mut [u64; 18]) {
+        self.calls.push([registers[0], registers[1], registers[2], registers[17]]);
+        registers.fill(self.answer);
+    }
     fn start_cpu(&mut self, vcpu: usize, mpidr: u64) -> i64 {
         self.started.push((vcpu, mpidr));
         self.start_result
@@ -107,6 +111,7 @@ pub fn vcpu_of(guarded: bool) -> Vcpu<Fake> {
     manifest.arm64.redistributor_guest = 0x80a_0000;
     manifest.arm64.distributor = 0x800_0000;
     manifest.arm64.guarded = guarded.into();
+    manifest.arm64.forward[..2].copy_from_slice(&[0x8000_0002, 0xc400_0053]);
     let memory = memory_at(RAM, Box::leak(vec![0; 0x1000].into_boxed_slice()));
     let shared = Box::leak(Box::new(Shared::new(&manifest, memory, &[0x8000_0000, 1, 2, 3])));
     let row = Box::leak(Box::new(Row::new_zeroed()));

@@ -58,6 +58,8 @@ pub mod function {
     pub const SMCCC_VERSION: u32 = 0x8000_0000;
     /// SMCCC_ARCH_FEATURES.
     pub const ARCH_FEATURES: u32 = 0x8000_0001;
+    /// SMCCC_ARCH_SOC_ID.
+    pub const SOC_ID: u32 = 0x8000_0002;
     /// SMCCC_ARCH_WORKAROUND_1.
     pub const WORKAROUND_1: u32 = 0x8000_8000;
     /// SMCCC_ARCH_WORKAROUND_2.
@@ -71,12 +73,13 @@ pub mod function {
 }
 use function::{
     AFFINITY_INFO, ARCH_FEATURES, CPU_OFF, CPU_ON, CPU_SUSPEND, FEATURES, LONG, MIGRATE_INFO_TYPE,
-    PSCI_LAST, SMCCC_VERSION, SYSTEM_OFF, SYSTEM_RESET, SYSTEM_RESET2, TRNG, VERSION, WORKAROUND_1,
-    WORKAROUND_2, WORKAROUND_3,
+    PSCI_LAST, SMCCC_VERSION, SOC_ID, SYSTEM_OFF, SYSTEM_RESET, SYSTEM_RESET2, TRNG, VERSION,
+    WORKAROUND_1, WORKAROUND_2, WORKAROUND_3,
 };
 
 const PSCI_1_1: i64 = 0x1_0001;
 const SMCCC_1_1: i64 = 0x1_0001;
+const SMCCC_1_2: i64 = 0x1_0002;
 /// SYSTEM_RESET2: the one type that is not somebody's own.
 const WARM_RESET: u32 = 0;
 /// MIGRATE_INFO_TYPE: no trusted OS that would mind.
@@ -112,7 +115,7 @@ pub fn serve<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
             return Action::End(End::Rebooted);
         }
         (FEATURES, false) => (ExitReason::PsciFeatures, features(one as u32)),
-        (SMCCC_VERSION, false) => (ExitReason::SmcccVersion, SMCCC_1_1),
+        (SMCCC_VERSION, false) => (ExitReason::SmcccVersion, version(v)),
         (ARCH_FEATURES, false) => (ExitReason::SmcccArchFeatures, arch_features(v, one as u32)),
         (WORKAROUND_1 | WORKAROUND_2 | WORKAROUND_3, false) => {
             // Only the machine's firmware can do it. It returns nothing, or that there is no such call.
@@ -122,6 +125,15 @@ pub fn serve<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
         }
         (id, true) if (sdei::function::ALL[0]..=sdei::function::ALL[1]).contains(&id) => {
             (ExitReason::Sdei, sdei::serve(v, id))
+        }
+        _ if v.shared.forwards(number) => {
+            v.count(ExitReason::SmcccForwarded);
+            if let Some(registers) = ctx.gpr.first_chunk_mut() {
+                // The upper half of x0 is nobody's.
+                registers[0] = number.into();
+                v.machine.forward_call(registers);
+            }
+            return Action::Resume;
         }
         (id, _) if (TRNG[0]..=TRNG[1]).contains(&id) => {
             (ExitReason::SmcccTrng, code::NOT_SUPPORTED)
@@ -145,6 +157,11 @@ fn features(wanted: u32) -> i64 {
     }
 }
 
+/// Linux asks for the SoC's name only from 1.2 on, and nothing else that is served depends on it.
+fn version<M>(v: &Vcpu<M>) -> i64 {
+    if v.shared.forwards(SOC_ID) { SMCCC_1_2 } else { SMCCC_1_1 }
+}
+
 /// A workaround is offered when the machine's firmware offers it: it says whether the guest's CPU
 /// needs one.
 fn arch_features<M: Arm64>(v: &mut Vcpu<M>, wanted: u32) -> i64 {
@@ -154,6 +171,10 @@ fn arch_features<M: Arm64>(v: &mut Vcpu<M>, wanted: u32) -> i64 {
             if v.machine.firmware_call([SMCCC_VERSION.into(), 0, 0, 0]) as i32 <= 0 {
                 return code::NOT_SUPPORTED;
             }
+            let args = [ARCH_FEATURES.into(), wanted.into(), 0, 0];
+            i64::from(v.machine.firmware_call(args) as i32)
+        }
+        SOC_ID if v.shared.forwards(SOC_ID) => {
             let args = [ARCH_FEATURES.into(), wanted.into(), 0, 0];
             i64::from(v.machine.firmware_call(args) as i32)
         }
@@ -249,7 +270,7 @@ mod tests {
             ([0x8400_0000, 0, 0, 0], 0x1_0001),
             ([0x8400_0006, 0, 0, 0], 2),
             ([0x8400_000a, 0x8000_0000, 0, 0], 0),
-            ([0x8000_0000, 0, 0, 0], 0x1_0001),
+            ([0x8000_0000, 0, 0, 0], 0x1_0002),
             ([0x8400_0050, 0, 0, 0], -1),
             ([0x8400_000a, 0xc400_0001, 0, 0], 0),
             ([0x8400_000a, 0xc400_000e, 0, 0], -1),
@@ -318,6 +339,27 @@ mod tests {
             assert_eq!(serve(&mut v, &mut ctx), Action::End(end));
         }
         assert_eq!(call(&mut v, [0xc400_0012, 1 << 31, 0, 0]), code::INVALID_PARAMETERS);
+    }
+
+    #[test]
+    fn only_listed_calls_reach_the_machines_firmware() {
+        let mut v = vcpu();
+        v.machine.answer = 5;
+        let mut ctx = context(HVC);
+        for (at, register) in ctx.gpr.iter_mut().enumerate() {
+            *register = 0x100 + at as u64;
+        }
+        ctx.gpr[0] = 0xffff_ffff_c400_0053;
+        assert_eq!(serve(&mut v, &mut ctx), Action::Resume);
+        assert_eq!(v.machine.calls, [[0xc400_0053, 0x101, 0x102, 0x111]]);
+        assert_eq!((ctx.gpr[0], ctx.gpr[17], ctx.gpr[18]), (5, 5, 0x112));
+        assert_eq!(v.row.count[ExitReason::SmcccForwarded.slot()], 1);
+        assert_eq!(call(&mut v, [0x8000_0002, 0, 0, 0]), 5);
+        assert_eq!(call(&mut v, [0x8000_0001, 0x8000_0002, 0, 0]), 5);
+        for number in [0xc400_0050, 0x8400_0053, 0xc200_0001, 0, 0x8000_0003] {
+            assert_eq!(call(&mut v, [number, 0, 0, 0]), -1, "{number:#x}");
+        }
+        assert_eq!(v.machine.calls.len(), 3);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use anchorite_spec::ledger::{Row, SLOTS};
-use anchorite_spec::manifest::VCPUS;
+use anchorite_spec::manifest::{FORWARD, VCPUS};
 use anchorite_spec::{ExitReason, Manifest, Range};
 
 use super::gic::{FRAME, FRAMES, Frame};
@@ -51,6 +51,8 @@ pub struct Shared {
     pub guarded: bool,
     /// The guest is trusted with tables of the interrupt controller.
     pub lpis: bool,
+    /// Functions of the machine's firmware that it may call; 0 where unused.
+    pub forward: [u32; FORWARD],
     /// The guest shuts down in order.
     pub orderly: AtomicBool,
     /// The redistributors' frames as the guest sees them.
@@ -88,6 +90,7 @@ impl Shared {
             reports: [const { AtomicU32::new(0) }; SLOTS],
             guarded: manifest.arm64.guarded != 0,
             lpis: manifest.arm64.its != 0,
+            forward: manifest.arm64.forward,
             orderly: AtomicBool::new(false),
             redistributors: Range::new(manifest.arm64.redistributor_guest, span),
             redistributors_host: manifest.arm64.redistributor,
@@ -102,6 +105,12 @@ impl Shared {
     #[must_use]
     pub fn seat(&self, mpidr: u64) -> Option<usize> {
         self.seats[..self.vcpus].iter().position(|seat| seat.mpidr == mpidr)
+    }
+
+    /// Whether the guest may call this function of the machine's firmware.
+    #[must_use]
+    pub fn forwards(&self, function: u32) -> bool {
+        function != 0 && self.forward.contains(&function)
     }
 
     /// What is at a guest physical address, if it belongs to the interrupt controller.

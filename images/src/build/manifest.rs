@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Writes down what an image holds.
 use anchorite_spec::manifest::{
-    Arm64, EARLIER_RANGES, MAGIC, MAPPINGS, Mapping, Name, PARTS, Part, RAM_RANGES, VCPUS, VERSION,
+    Arm64, EARLIER_RANGES, FORWARD, MAGIC, MAPPINGS, Mapping, Name, PARTS, Part, RAM_RANGES, VCPUS,
+    VERSION,
 };
 use anchorite_spec::{Manifest, Range};
 use anchorite_tables::stage2::Stage2;
@@ -151,6 +152,7 @@ fn arm64(config: &Config, body: &Body) -> anyhow::Result<Arm64> {
         guarded: config.guest.guarded.into(),
         its: if config.guest.its { arm.its.base } else { 0 },
         flash: arm.flash,
+        forward: fill(&config.guest.forward, [0; FORWARD])?,
         forced_write_back: config.guest.forced_write_back.into(),
     })
 }

@@ -65,6 +65,8 @@ pub struct Guest {
     pub little_endian: bool,
     /// The interrupt controller; all zero where it is another.
     pub xive: Xive,
+    /// SMCCC functions of the machine's firmware that the guest may call (arm64).
+    pub forward: Vec<u32>,
     /// EL2 keeps a timer interrupt for itself (arm64).
     pub guarded: bool,
     /// The guest is trusted with the interrupt translation service (arm64).

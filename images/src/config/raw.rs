@@ -147,6 +147,10 @@ pub struct RawGuest {
     /// no wall holds it. Default: `absent`.
     #[schemars(with = "Option<String>")]
     pub its: Field<String>,
+    /// SMCCC functions of the machine's own firmware that the guest may call, by number: at most 16.
+    /// Only for arm64. Default: none.
+    #[schemars(with = "Option<Vec<i64>>")]
+    pub forward_calls: Field<Vec<Spanned<i64>>>,
     /// Offer the machine's random number generator as a device (H_RANDOM): Linux then asks it every
     /// minute or so, an exit each. The guest gets a fresh seed at boot in any case. Default: `false`.
     #[schemars(with = "Option<bool>")]

@@ -4,6 +4,7 @@
 //! The manifest says what the guest may reach; the tables say what it can reach. The claims hold
 //! the tables against the manifest, and the manifest against itself and against the platform: an
 //! image whose manifest allows too much is refused as well as one whose tables do.
+mod calls;
 mod masters;
 
 use std::fmt;
@@ -77,6 +78,7 @@ pub fn judge(manifest: &Manifest, form: Option<Form>, tables: &[u8], bytes: &[u8
         "pages filled at boot are empty, and only where stated",
         with(&|tree| image.boot_leaves(tree)),
     );
+    add("calls", "no call of the guest's acts in the machine's firmware", image.calls());
     add("masters", "no device of the guest moves data past the tables", image.masters());
     walls
 }

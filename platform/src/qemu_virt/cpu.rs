@@ -205,6 +205,19 @@ pub fn smc(args: [u64; 4]) -> u64 {
     result
 }
 
+/// Calls the machine's firmware on a guest's behalf, with all registers that a call can have.
+pub fn smc_all(registers: &mut [u64; 18]) {
+    let r = registers;
+    // SAFETY: the board config names the functions that come here; SMCCC keeps all other registers.
+    unsafe {
+        asm!("smc #0", inout("x0") r[0], inout("x1") r[1], inout("x2") r[2], inout("x3") r[3],
+             inout("x4") r[4], inout("x5") r[5], inout("x6") r[6], inout("x7") r[7],
+             inout("x8") r[8], inout("x9") r[9], inout("x10") r[10], inout("x11") r[11],
+             inout("x12") r[12], inout("x13") r[13], inout("x14") r[14], inout("x15") r[15],
+             inout("x16") r[16], inout("x17") r[17], options(nostack));
+    }
+}
+
 /// Calls whoever is at EL2 by HVC: only for ending a boot that arrived at EL1.
 pub fn hvc(number: u64) {
     // SAFETY: as for `smc`.

@@ -122,6 +122,10 @@ impl Arm64 for Virt {
         cpu::smc(args)
     }
 
+    fn forward_call(&mut self, registers: &mut [u64; 18]) {
+        cpu::smc_all(registers);
+    }
+
     fn start_cpu(&mut self, vcpu: usize, mpidr: u64) -> i64 {
         // SAFETY: `new`'s caller vouched for an entry for each vCPU.
         let start = unsafe { self.starts.add(vcpu) };

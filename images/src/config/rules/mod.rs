@@ -4,6 +4,7 @@
 //! Every rule has a rejected config in `tests/reject/`, with the exact message.
 mod arm64;
 mod bounds;
+mod calls;
 mod guest;
 mod machine;
 mod masters;
@@ -71,6 +72,7 @@ struct GuestDraft {
     little_endian: Option<bool>,
     xive: Option<Placed<Xive>>,
     needs_xive: bool,
+    forward: Vec<u32>,
     guarded: bool,
     its: Option<Span>,
     ipa_bits: Placed<u32>,
@@ -112,6 +114,7 @@ impl GuestDraft {
                 None if self.needs_xive => return None,
                 None => Xive::default(),
             },
+            forward: self.forward,
             guarded: self.guarded,
             its: self.its.is_some(),
             ipa_bits: self.ipa_bits.value,
