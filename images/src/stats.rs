@@ -108,8 +108,15 @@ impl Reading {
             _ => "ending",
         };
         let end = End::from_u32(self.epitaph.end).filter(|_| state != "running");
+        let boot: Map<String, Value> = self
+            .ledger
+            .phases
+            .list()
+            .map(|(phase, ticks)| (phase.name().to_owned(), json!(ticks)))
+            .collect();
         json!({
             "timebase_hz": self.ledger.timebase_hz,
+            "boot_ticks": self.ledger.phases.is_closed().then_some(boot),
             "cpus": cpus,
             "total": self.ledger.total(),
             "exits": exits(self.rows()),
@@ -129,6 +136,13 @@ impl Reading {
                 lines.push(format!("cpu {cpu}: {} exits", grouped(total)));
             }
             lines.extend(table(&[*row], usize::MAX));
+        }
+        if self.ledger.phases.is_closed() {
+            let hz = self.ledger.timebase_hz;
+            lines.push(format!("boot, in ticks of {} Hz", grouped(hz)));
+            let phases = self.ledger.phases.list();
+            lines
+                .extend(phases.map(|(phase, n)| format!("  {:>14}  {}", grouped(n), phase.name())));
         }
         lines.join("\n") + "\n"
     }
@@ -291,6 +305,7 @@ mod tests {
 
     use anchorite_spec::anchor::{Anchor, POWER9_ADDRESS};
     use anchorite_spec::epitaph::{self, End, Epitaph};
+    use anchorite_spec::phases::Phase;
     use anchorite_spec::{ExitReason, Ledger};
     use zerocopy::IntoBytes;
 
@@ -301,6 +316,8 @@ mod tests {
 
     fn memory() -> Vec<u8> {
         let mut ledger = Ledger { cpus: 2, timebase_hz: 512_000_000, ..Ledger::EMPTY };
+        ledger.phases.add(Phase::Digests, 700);
+        ledger.phases.close(1000);
         ledger.row[0].count[ExitReason::HCede.slot()] = 5000;
         ledger.row[0].count[ExitReason::Hdsi.slot()] = 1;
         ledger.row[1].count[ExitReason::HCede.slot()] = 7;
@@ -357,6 +374,8 @@ mod tests {
         assert_eq!(raw["exits"]["h_cede"], 5007);
         assert_eq!(raw["exits"]["hisi"], 0);
         assert_eq!(raw["timebase_hz"], 512_000_000);
+        assert_eq!(raw["boot_ticks"]["set-up"], 300);
+        assert_eq!(raw["boot_ticks"]["digests"], 700);
         assert_eq!(raw["end"]["status"], "powered-off");
         for big_endian in [false, true] {
             assert_eq!(reading(&core(&memory, big_endian)).unwrap().json(), raw);

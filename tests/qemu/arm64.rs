@@ -8,7 +8,7 @@ use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, image_of};
 use anchorite_tests::monitor::Monitor;
 use anchorite_tests::{arm64_board, live, stats};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::arm64_boots::{CONSOLE, FEATURES, LOAD, NOTHING_ELSE, OLD_CORE};
 use crate::console;
@@ -22,6 +22,7 @@ pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
     ("arm64::another_machine_is_refused", another_machine_is_refused),
     ("arm64::changed_bytes_are_refused_on_the_board", changed_bytes_are_refused_on_the_board),
     ("arm64::guest_addresses_beyond_the_processor", guest_addresses_beyond_the_processor),
+    ("arm64::set_up_takes_few_instructions", set_up_takes_few_instructions),
     ("arm64::deaths_leave_words", deaths_leave_words),
 ];
 
@@ -167,6 +168,55 @@ fn deaths_leave_words() -> Result<()> {
         let image = power_off(&format!("arm64-{fault}"), &["--set", &set])?;
         let run = Guest::start(&image.path, &[])?;
         run.end_within(Duration::from_secs(60))?.expect(12, words)?;
+    }
+    Ok(())
+}
+
+/// From the loader's first instruction to the guest's, without digests, unpacking and zeroing, in
+/// each form and with one vCPU and four. Counted: a tick of `max`'s counter is an instruction then.
+/// What is packed and zeroed does not matter, so it is little.
+fn set_up_takes_few_instructions() -> Result<()> {
+    const MOST: u64 = 100_000;
+    let directory = tempfile::tempdir()?;
+    let kernel = directory.path().join("kernel");
+    // b .
+    std::fs::write(&kernel, 0x1400_0000_u32.to_le_bytes())?;
+    let kernel = kernel.to_str().context("no UTF-8 path")?;
+    for vcpus in ["1", "4"] {
+        for form in ["arm64-image", "flat", "elf"] {
+            let form_set = format!("board.boot={form}");
+            let mut arguments = vec!["--guest", kernel, "--vcpus", vcpus];
+            for set in [
+                "firmware.debug_boot=true",
+                "guest.format=raw",
+                "guest.load=1GiB",
+                "guest.initrd=",
+                "guest.compression=none",
+                "guest.memory.0.size=4MiB",
+                &form_set,
+            ] {
+                arguments.extend(["--set", set]);
+            }
+            let name = format!("arm64-phases-{form}-{vcpus}");
+            let image = image_of(&arm64_board(), &name, &arguments)?;
+            let run = Guest::start(&image.path, &["--icount", "--cpu", "max", "--timeout", "5"])?;
+            let ended = run.end_within(Duration::from_secs(60))?;
+            let ticks = |phase: &str| -> Result<u64> {
+                let start = format!("@boot phase={phase} ticks=");
+                let line = ended.console.lines().find_map(|line| line.strip_prefix(&start));
+                let (ticks, hz) = line.and_then(|line| line.split_once(" hz=")).context(start)?;
+                ensure!(hz == "1000000000", "{hz}");
+                Ok(ticks.parse()?)
+            };
+            let set_up = ticks("set-up")?;
+            ensure!(set_up <= MOST && set_up > 10_000, "{form}, {vcpus} vCPUs: {set_up}");
+            for phase in ["digests", "unpacking", "zeroing", "report"] {
+                ensure!(ticks(phase)? > 0, "{phase}");
+            }
+            for feature in ["name=sve verdict=given", "name=fgt verdict=hidden"] {
+                ensure!(ended.console.contains(&format!("@feature {feature} ")), "{feature}");
+            }
+        }
     }
     Ok(())
 }

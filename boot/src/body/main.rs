@@ -12,3 +12,4 @@
 mod arch;
 mod close;
 mod own;
+mod phases;

@@ -6,8 +6,10 @@ use anchorite_spec::Range;
 use anchorite_spec::manifest::{
     CODEC_NONE, CODEC_ZSTD, MAP_RAM, Manifest, Part, SPACE_GUEST, UNPACK_BYTES, part_name,
 };
+use anchorite_spec::phases::Phase;
 use ruzstd::decoding::FrameDecoder;
 
+use crate::clock::timed;
 use crate::end::{end, require};
 use crate::{arch, heap, image};
 
@@ -19,7 +21,7 @@ pub fn fill(image: u64, manifest: &Manifest, seed: Option<[u8; 32]>) {
     for mapping in manifest.mappings().filter(|mapping| mapping.kind == MAP_RAM) {
         // SAFETY: board::check found this to be RAM of which nothing is the firmware's; the builder
         // aligned it to 64 KiB.
-        unsafe { arch::zero(mapping.host, mapping.host + mapping.size) };
+        timed(Phase::Zeroing, || unsafe { arch::zero(mapping.host, mapping.host + mapping.size) });
     }
     // SAFETY: as above; nothing else writes guest RAM before the guest runs.
     let memory = unsafe { GuestMemory::new(manifest.mappings()) };
@@ -27,10 +29,10 @@ pub fn fill(image: u64, manifest: &Manifest, seed: Option<[u8; 32]>) {
     // SAFETY: guest RAM that no part goes to, zeroed again below.
     unsafe { heap::give(scratch.base, scratch.size) };
     for part in manifest.parts.iter().filter(|p| p.kind != 0 && p.space == SPACE_GUEST) {
-        unpack(image, part, &memory);
+        timed(Phase::Unpacking, || unpack(image, part, &memory));
     }
     // SAFETY: as above; the heap is used no more.
-    unsafe { arch::zero(scratch.base, scratch.base + scratch.size) };
+    timed(Phase::Zeroing, || unsafe { arch::zero(scratch.base, scratch.base + scratch.size) });
     plant_seed(manifest, &memory, seed);
 }
 

@@ -6,11 +6,13 @@ use anchorite_spec::form::HEADER_BYTES;
 use anchorite_spec::manifest::{
     CODEC_NONE, MAGIC, Manifest, PART_LOADER, Part, SPACE_HOST, VERSION, part_name,
 };
+use anchorite_spec::phases::Phase;
 use anchorite_spec::{End, Form, Range};
 use sha2::{Digest, Sha256};
 use zerocopy::IntoBytes;
 
 use crate::arch;
+use crate::clock::timed;
 use crate::end::{self, end};
 use crate::tree::{self, mismatch};
 
@@ -23,7 +25,7 @@ pub fn verify_manifest(manifest: &Manifest) {
     if manifest.magic != MAGIC || manifest.version != VERSION {
         refuse(format_args!("there is no manifest of this version; build the image again"));
     }
-    if manifest_digest(manifest) != manifest.digest {
+    if timed(Phase::Digests, || manifest_digest(manifest)) != manifest.digest {
         refuse(format_args!("the manifest was changed after the build"));
     }
     end::epitaph_at(manifest.epitaph);
@@ -59,7 +61,7 @@ pub fn verify_parts(image: u64, manifest: &Manifest) {
     if Form::of(header(image), manifest).is_none() {
         refuse(format_args!("the header was changed after the build; flash the image again"));
     }
-    if frame_digest(image, manifest) != manifest.frame_digest {
+    if timed(Phase::Digests, || frame_digest(image, manifest)) != manifest.frame_digest {
         refuse(format_args!(
             "headers or padding were changed after the build; flash the image again"
         ));
@@ -72,7 +74,7 @@ pub fn verify_parts(image: u64, manifest: &Manifest) {
             refuse(format_args!("part {} lies outside the image", part_name(part.kind)));
         }
         let bytes = bytes(image, part);
-        if <[u8; 32]>::from(Sha256::digest(bytes)) != part.digest {
+        if timed(Phase::Digests, || <[u8; 32]>::from(Sha256::digest(bytes))) != part.digest {
             refuse(format_args!(
                 "part {} was changed after the build; flash the image again",
                 part_name(part.kind)
@@ -150,15 +152,17 @@ pub fn place(image: u64, manifest: &Manifest) -> &'static Manifest {
         // SAFETY: the destination is inside the firmware's memory, which board::check found to be
         // RAM that nobody uses; it does not overlap the image's load window.
         unsafe {
-            core::ptr::copy_nonoverlapping(source.as_ptr(), part.dest as *mut u8, source.len());
+            arch::copy(source.as_ptr() as u64, part.dest, source.len() as u64);
             let rest = part.memory_size.saturating_sub(part.size) as usize;
-            core::ptr::write_bytes((part.dest + part.size) as *mut u8, 0, rest);
+            timed(Phase::Zeroing, || {
+                core::ptr::write_bytes((part.dest + part.size) as *mut u8, 0, rest);
+            });
         }
     }
     let copy = manifest.manifest_copy.base as *mut Manifest;
     // SAFETY: as above.
     unsafe {
-        core::ptr::copy_nonoverlapping(manifest, copy, 1);
+        arch::copy(manifest as *const Manifest as u64, copy as u64, size_of::<Manifest>() as u64);
         &*copy
     }
 }

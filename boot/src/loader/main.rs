@@ -14,6 +14,7 @@ extern crate alloc;
 #[cfg_attr(target_arch = "powerpc64", path = "../arch/power9/loader/mod.rs")]
 #[cfg_attr(target_arch = "aarch64", path = "../arch/arm64/loader/mod.rs")]
 mod arch;
+mod clock;
 mod end;
 mod guest;
 mod heap;

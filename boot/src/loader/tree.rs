@@ -1,24 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Reading the machine's own device tree, as far as boards have it in common.
+use anchorite_hv::core::fdt::{HEADER_BYTES, Node, Property, Tree, TreeError};
 use anchorite_spec::manifest::{MAP_RAM, Manifest};
 use anchorite_spec::{End, Range};
-use fdt::Fdt;
-use fdt::node::FdtNode;
 
 use crate::end::end;
 
 const MEMORY_NODES: usize = 32;
+/// No machine's tree is larger.
+const LARGEST: usize = 16 << 20;
 
 /// The tree at `address`.
 ///
 /// # Safety
 /// A flattened tree must stand there, unchanged for as long as the result lives.
-pub unsafe fn read(address: *const u8) -> Fdt<'static> {
-    // SAFETY: the caller vouches for the address; the header is checked by the crate.
-    match unsafe { Fdt::from_ptr(address) } {
-        Ok(tree) => tree,
-        Err(error) => mismatch(format_args!("the machine's device tree is unusable: {error:?}")),
-    }
+pub unsafe fn read(address: *const u8) -> Tree<'static> {
+    // SAFETY: the caller vouches for the address; a header is read first, then what it says.
+    let tree = unsafe {
+        Tree::size_of(&*address.cast::<[u8; HEADER_BYTES]>())
+            .and_then(|size| Tree::new(core::slice::from_raw_parts(address, size.min(LARGEST))))
+    };
+    tree.unwrap_or_else(|error| unusable(error))
+}
+
+/// Shows every node of a tree and its properties; ends the boot if it is broken.
+pub fn each<'a>(tree: &Tree<'a>, visit: impl FnMut(&Node<'a>, Option<&Property<'a>>)) {
+    tree.each(visit).unwrap_or_else(|error| unusable(error));
+}
+
+fn unusable(error: TreeError) -> ! {
+    mismatch(format_args!("the machine's device tree is unusable: {error}"))
 }
 
 /// Ends the boot: this is not the machine that the image was built for.
@@ -35,7 +46,7 @@ pub struct Memory {
 
 impl Memory {
     /// Adds a memory node.
-    pub fn add(&mut self, node: &FdtNode) {
+    pub fn add(&mut self, node: &Node) {
         let range = reg(node, 0);
         if self.len < MEMORY_NODES && !range.is_empty() {
             self.nodes[self.len] = range;
@@ -81,10 +92,9 @@ pub fn written(manifest: &Manifest) -> impl Iterator<Item = (&str, Range)> {
 
 /// Nothing that the earlier firmware reserved may be the guest's or the firmware's. The image's own
 /// place may be reserved for it.
-pub fn check_reserved(tree: &Fdt, manifest: &Manifest) {
+pub fn check_reserved(tree: &Tree, manifest: &Manifest) {
     for (name, range) in written(manifest) {
-        for reserved in tree.memory_reservations() {
-            let reserved = Range::new(reserved.address() as u64, reserved.size() as u64);
+        for reserved in tree.reservations() {
             if reserved.overlaps(range) {
                 mismatch(format_args!(
                     "{name} {:#x}+{:#x} meets memory that the machine's firmware keeps, {:#x}+{:#x}",
@@ -95,20 +105,19 @@ pub fn check_reserved(tree: &Fdt, manifest: &Manifest) {
     }
 }
 
-/// A property that is text.
-pub fn text<'a>(node: &FdtNode<'_, 'a>, name: &str) -> Option<&'a str> {
-    node.property(name)?.as_str()
+/// A value that is text.
+pub fn text(value: &[u8]) -> &[u8] {
+    value.strip_suffix(&[0]).unwrap_or(value)
 }
 
-/// Whether the node says that it is compatible with `name`.
-pub fn is_compatible(node: &FdtNode, name: &str) -> bool {
-    let list = node.property("compatible").map_or(&[][..], |property| property.value);
-    list.split(|byte| *byte == 0).any(|entry| entry == name.as_bytes())
+/// The names in a list, such as those that a node is compatible with.
+pub fn names(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text(list).split(|byte| *byte == 0)
 }
 
 /// The n-th pair of a `reg` with two cells each, or the empty range.
-pub fn reg(node: &FdtNode, n: usize) -> Range {
-    let list = node.property("reg").map_or(&[][..], |property| property.value);
+pub fn reg(node: &Node, n: usize) -> Range {
+    let list = node.property("reg").unwrap_or_default();
     let word = |at: usize| {
         let bytes = list.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
         bytes.map_or(0, u64::from_be_bytes)

@@ -6,9 +6,10 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::ExitReason;
+use crate::phases::Phases;
 
 /// First bytes of a [`Ledger`].
-pub const MAGIC: [u8; 8] = *b"LEDGER\0\x01";
+pub const MAGIC: [u8; 8] = *b"LEDGER\0\x02";
 /// Counters in a row; [`ExitReason`] uses the first of them.
 pub const SLOTS: usize = 96;
 /// Rows.
@@ -36,6 +37,8 @@ pub struct Ledger {
     pub row_bytes: u32,
     /// Timebase (POWER9) or counter (arm64) ticks per second.
     pub timebase_hz: u64,
+    /// How long the boot took.
+    pub phases: Phases,
     /// The rows.
     pub row: [Row; CPUS],
 }
@@ -47,6 +50,7 @@ impl Ledger {
         cpus: 0,
         row_bytes: size_of::<Row>() as u32,
         timebase_hz: 0,
+        phases: Phases::EMPTY,
         row: [Row { count: [0; SLOTS] }; CPUS],
     };
 

@@ -11,7 +11,7 @@ use crate::Range;
 /// First bytes of a [`Manifest`].
 pub const MAGIC: [u8; 8] = *b"ANCHORIT";
 /// Layout version; a reader refuses any other.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 /// Where the manifest stands in the image file.
 pub const IMAGE_OFFSET: u64 = 0x1000;
 
@@ -275,6 +275,10 @@ pub struct Manifest {
     pub guest_little_endian: u32,
     /// One of the `DEBUG_FAULT_*` numbers: how the firmware dies on purpose.
     pub debug_fault: u32,
+    /// 1 if the firmware says how long its boot took and what it decided.
+    pub debug_boot: u32,
+    /// Always 0.
+    pub reserved: u32,
     /// The processor version register (POWER9 PVR, arm64 MIDR_EL1) must equal `pvr` in the bits of
     /// `pvr_mask`.
     pub pvr: u64,

@@ -87,6 +87,8 @@ fields! {
     lor = mmfr[1] >> 16;
     /// Extended hypervisor configuration.
     hcx = mmfr[1] >> 40;
+    /// Nested virtualization.
+    nv = mmfr[2] >> 24;
     /// Forced write-back at stage 2.
     fwb = mmfr[2] >> 40;
     /// TCR2.
@@ -247,26 +249,6 @@ const fn smcr(ids: &Ids) -> u64 {
     let all = if ids.smfr0 & FA64 != 0 { 1 << 31 } else { 0 };
     let zt0 = if field(ids.smfr0, 56) & 7 != 0 { 1 << 30 } else { 0 };
     0xf | all | zt0
-}
-
-/// The features by name, and whether the CPU has them; all that are there are the guest's.
-#[must_use]
-pub fn list(ids: &Ids) -> [(&'static str, bool); 13] {
-    [
-        ("pauth", ids.pauth()),
-        ("sve", ids.sve() != 0),
-        ("sme", ids.sme() != 0),
-        ("mte", ids.mte() >= 2),
-        ("pmu", ids.has_pmu()),
-        ("spe", ids.spe() != 0),
-        ("trbe", ids.trace_buffer() != 0),
-        ("ras", ids.ras() != 0),
-        ("mops", ids.mops() != 0),
-        ("amu", ids.amu() != 0),
-        ("fgt", ids.fgt() != 0),
-        ("hcx", ids.hcx() != 0),
-        ("ecv", ids.ecv() != 0),
-    ]
 }
 
 #[cfg(test)]

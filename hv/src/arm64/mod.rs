@@ -13,6 +13,7 @@ pub mod entry;
 pub mod exits;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod feature_list;
 pub mod features;
 pub mod gic;
 pub mod inject;

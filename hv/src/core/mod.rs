@@ -4,6 +4,7 @@
 pub mod calendar;
 pub mod console_tail;
 pub mod end;
+pub mod fdt;
 pub mod report;
 
 pub use calendar::DateTime;

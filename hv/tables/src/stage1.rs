@@ -42,7 +42,9 @@ pub struct Stage1<'a> {
 impl<'a> Stage1<'a> {
     /// No mappings; `base` is the arena's physical address.
     pub fn new(arena: &'a mut [[u64; 512]], base: u64) -> Self {
-        arena.iter_mut().for_each(|table| *table = [0; 512]);
+        if let Some(root) = arena.first_mut() {
+            *root = [0; 512];
+        }
         Self { arena, base, used: 1 }
     }
 
@@ -66,12 +68,23 @@ impl<'a> Stage1<'a> {
             let fits = |shift: &u32| at.is_multiple_of(1 << shift) && end - at >= 1 << shift;
             let shift = [30, 21].into_iter().find(fits).unwrap_or(12);
             let kind = if shift == 12 { 3 } else { 1 };
-            let slot = self.slot(at, shift, true).ok_or(Unmappable)?;
-            if *slot != 0 {
-                return Err(Unmappable);
+            // As many entries as are in this table: where a larger one would do, the table ends.
+            let table_end = ((at >> (shift + 9)) + 1) << (shift + 9);
+            let stop = end.min(table_end) >> shift << shift;
+            let first = (at >> shift) as usize & 511;
+            let count = ((stop - at) >> shift) as usize;
+            let table = self.table(at, shift, true).ok_or(Unmappable)?;
+            let attributes = bits(purpose) | kind;
+            let slots = self.arena[table].get_mut(first..first + count).ok_or(Unmappable)?;
+            let (mut entry, step) = (at | attributes, 1 << shift);
+            for slot in slots {
+                if *slot != 0 {
+                    return Err(Unmappable);
+                }
+                *slot = entry;
+                entry += step;
             }
-            *slot = at | bits(purpose) | kind;
-            at += 1 << shift;
+            at = stop;
         }
         Ok(())
     }
@@ -80,12 +93,12 @@ impl<'a> Stage1<'a> {
     pub fn unmap(&mut self, start: u64, size: u64) {
         let mut at = start;
         while at < start + size {
-            let leaf = [30, 21, 12].into_iter().find(|shift| {
-                self.slot(at, *shift, false)
+            let leaf = [12, 21, 30].into_iter().find(|shift| {
+                self.slot(at, *shift)
                     .is_some_and(|slot| *slot & 1 != 0 && (*shift == 12 || *slot & 2 == 0))
             });
             let shift = leaf.unwrap_or(12);
-            if let Some(slot) = self.slot(at, shift, false) {
+            if let Some(slot) = self.slot(at, shift) {
                 *slot = 0;
             }
             at += 1 << shift;
@@ -93,7 +106,13 @@ impl<'a> Stage1<'a> {
     }
 
     /// The entry that spans `1 << shift` bytes at an address.
-    fn slot(&mut self, address: u64, shift: u32, create: bool) -> Option<&mut u64> {
+    fn slot(&mut self, address: u64, shift: u32) -> Option<&mut u64> {
+        let table = self.table(address, shift, false)?;
+        Some(&mut self.arena[table][(address >> shift) as usize & 511])
+    }
+
+    /// The table with the entry that spans `1 << shift` bytes at an address.
+    fn table(&mut self, address: u64, shift: u32, create: bool) -> Option<usize> {
         let mut table = 0;
         let mut level = 30;
         while level > shift {
@@ -103,6 +122,7 @@ impl<'a> Stage1<'a> {
                 0 if create && self.used < self.arena.len() => {
                     let next = self.used;
                     self.used += 1;
+                    self.arena[next] = [0; 512];
                     self.arena[table][index] = (self.base + (next * TABLE) as u64) | 3;
                     next
                 }
@@ -111,7 +131,7 @@ impl<'a> Stage1<'a> {
             };
             level -= 9;
         }
-        Some(&mut self.arena[table][(address >> shift) as usize & 511])
+        Some(table)
     }
 }
 

@@ -67,6 +67,8 @@ impl Facts<'_> {
             vcpu_cpu,
             guest_little_endian: guest.little_endian.into(),
             debug_fault: config.debug_fault,
+            debug_boot: config.debug_boot.into(),
+            reserved: 0,
             pvr: config.pvr,
             pvr_mask: config.pvr_mask,
             timebase_hz: platform.timebase_hz,

@@ -29,6 +29,8 @@ pub struct Config {
     pub firmware: Placed<Range>,
     /// One of the manifest's `DEBUG_FAULT_*` numbers.
     pub debug_fault: u32,
+    /// The firmware says how long its boot took and what it decided.
+    pub debug_boot: bool,
     /// The flash partition that limits the image's size.
     pub flash: Option<Placed<Flash>>,
     /// The guest.

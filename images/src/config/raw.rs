@@ -85,6 +85,10 @@ pub struct RawFirmware {
     /// `none`, `assert` or `exception`. Default: `none`.
     #[schemars(with = "Option<String>")]
     pub debug_fault: Field<String>,
+    /// Say on the console, before the guest is entered, how long the boot took by phase, and on arm64
+    /// which of the processor's optional features the guest is given. Default: `false`.
+    #[schemars(with = "Option<bool>")]
+    pub debug_boot: Field<bool>,
     /// The flash partition that the image goes to: it limits the image's size.
     #[schemars(with = "Option<RawFlash>")]
     pub flash: Field<RawFlash>,

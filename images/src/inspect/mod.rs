@@ -6,6 +6,7 @@
 //! taken as hostile, and right digests are not taken as an argument: whoever changes a table can
 //! change its digest too.
 mod claims;
+mod features;
 mod report;
 mod walked;
 

@@ -12,7 +12,7 @@ use anchorite_spec::{Form, Manifest, Range};
 use serde_json::{Value, json};
 
 use super::claims::letters;
-use super::{Inspected, clean};
+use super::{Inspected, clean, features};
 use crate::config::units;
 use crate::image::hex;
 
@@ -66,6 +66,8 @@ pub fn json(name: &str, image: &Inspected<'_>) -> Value {
         "guest_tree": manifest.guest_tree,
         "ram": manifest.ram().map(range_json).collect::<Vec<_>>(),
         "mappings": manifest.mappings().map(mapping_json).collect::<Vec<_>>(),
+        "debug_boot": manifest.debug_boot != 0,
+        "features": features::json(manifest),
         "sources": lines(&manifest.sources),
         "overrides": lines(&manifest.overrides),
         "walls": image.walls.iter().map(|wall| json!({
@@ -162,6 +164,17 @@ fn write_text(out: &mut String, name: &str, image: &Inspected<'_>) -> std::fmt::
         let arrow = if mapping.kind == MAP_BOOT_LEAF { "somewhere in" } else { "at" };
         let (name, perms) = (clean(mapping.name.as_str()), perms(mapping));
         writeln!(out, "  {name:<12} {kind:<10} {perms}  {range} {arrow} {host}")?;
+    }
+    let features = features::list(manifest);
+    if !features.is_empty() {
+        let whose = if manifest.pvr_mask == 0 { "a" } else { "the named" };
+        writeln!(
+            out,
+            "\n  optional features of {whose} processor, as the firmware decides at boot"
+        )?;
+    }
+    for (name, verdict, why) in features {
+        writeln!(out, "  {name:<12} {verdict:<10} {why}")?;
     }
     writeln!(out, "\n  walls")?;
     for wall in &image.walls {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What the loader found and set up, handed to the resident firmware once.
+use anchorite_spec::phases::Phases;
 
 use anchorite_spec::manifest::VCPUS;
 
@@ -70,6 +71,8 @@ pub struct BootInfo {
     pub clock_ticks: u64,
     /// H_GET_CPU_CHARACTERISTICS' words.
     pub characteristics: [u64; 2],
+    /// How long the boot has taken.
+    pub phases: Phases,
     /// The vCPUs' cores.
     pub core: [Core; VCPUS],
     /// Global interrupt number of each guest source.

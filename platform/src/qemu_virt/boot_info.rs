@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What the loader found, handed to the resident firmware once.
 use anchorite_spec::manifest::VCPUS;
+use anchorite_spec::phases::Phases;
 
 /// The loader's findings. All addresses are host physical.
 #[repr(C)]
@@ -11,4 +12,6 @@ pub struct BootInfo {
     pub manifest: u64,
     /// MPIDR_EL1 of each vCPU's CPU.
     pub mpidr: [u64; VCPUS],
+    /// How long the boot has taken.
+    pub phases: Phases,
 }

@@ -32,6 +32,14 @@ pub fn exception_level() -> u64 {
     read_register!("CurrentEL") >> 2 & 3
 }
 
+/// The physical counter, not before what stands before.
+#[must_use]
+pub fn counter() -> u64 {
+    // SAFETY: a barrier.
+    unsafe { asm!("isb", options(nostack)) };
+    read_register!("cntpct_el0")
+}
+
 /// Waits for memory and changes of context to take effect.
 pub fn barrier() {
     // SAFETY: barriers.
@@ -154,6 +162,34 @@ pub unsafe fn zero(start: u64, end: u64) {
         at += block;
     }
     barrier();
+}
+
+/// Copies memory: both addresses are multiples of 64.
+///
+/// # Safety
+/// The ranges must be mapped memory that nothing else uses, apart from each other.
+pub unsafe fn copy(from: u64, to: u64, len: u64) {
+    let whole = len & !127;
+    // SAFETY: the caller vouches for both ranges; the loop copies 128 bytes a turn, all aligned.
+    unsafe {
+        asm!(
+            "cbz {left}, 3f",
+            "2:",
+            ".rept 4",
+            "ldp {a}, {b}, [{from}], #16",
+            "ldp {c}, {d}, [{from}], #16",
+            "stp {a}, {b}, [{to}], #16",
+            "stp {c}, {d}, [{to}], #16",
+            ".endr",
+            "subs {left}, {left}, #128",
+            "b.ne 2b",
+            "3:",
+            from = inout(reg) from => _, to = inout(reg) to => _, left = inout(reg) whole => _,
+            a = out(reg) _, b = out(reg) _, c = out(reg) _, d = out(reg) _, options(nostack)
+        );
+        let (from, to) = ((from + whole) as *const u8, (to + whole) as *mut u8);
+        core::ptr::copy_nonoverlapping(from, to, (len - whole) as usize);
+    }
 }
 
 /// A number from the CPU's generator, if it has one.

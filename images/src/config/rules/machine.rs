@@ -92,6 +92,7 @@ impl Rules<'_> {
             let (partition, size) = (partition?.value, size?);
             Some(Placed { value: Flash { partition, size: size.value }, span: size.span })
         });
-        FirmwareDraft { memory, debug_fault: debug_fault.unwrap_or_default(), flash }
+        let debug_boot = raw.debug_boot.as_ref().is_some_and(|debug| *debug.get_ref());
+        FirmwareDraft { memory, debug_fault: debug_fault.unwrap_or_default(), debug_boot, flash }
     }
 }

@@ -42,7 +42,7 @@ pub fn check(raw: &RawConfig, found: &mut Vec<Diagnostic>) -> Option<Config> {
     rules.arm64(raw, board.as_ref(), guest.as_ref());
     rules.masters(guest.as_ref());
     let (board, Cpu { pvr, pvr_mask, fwb, .. }) = board?;
-    let FirmwareDraft { memory, debug_fault, flash } = firmware?;
+    let FirmwareDraft { memory, debug_fault, debug_boot, flash } = firmware?;
     let guest = guest?.finish(fwb)?;
     Some(Config {
         board,
@@ -51,6 +51,7 @@ pub fn check(raw: &RawConfig, found: &mut Vec<Diagnostic>) -> Option<Config> {
         ram: ram_ranges,
         firmware: memory?,
         debug_fault,
+        debug_boot,
         flash,
         guest,
         platform,
@@ -131,6 +132,7 @@ impl GuestDraft {
 struct FirmwareDraft {
     memory: Option<Placed<Range>>,
     debug_fault: u32,
+    debug_boot: bool,
     flash: Option<Placed<Flash>>,
 }
 

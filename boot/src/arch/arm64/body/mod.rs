@@ -30,8 +30,10 @@ use anchorite_tables::stage2::Stage2;
 use state::{CONTEXTS, CPUS, EL2_TABLES, FAULT_STACKS, SHARED, STACKS, STARTS, index_of, note_end};
 
 use crate::own::LEDGER;
+use crate::phases;
 
 global_asm!(include_str!("start.S"), options(raw));
+global_asm!(include_str!("../memory.S"), options(raw));
 
 /// Ends the guest's use of every CPU, for good. Before the first entry there is none.
 fn stop_guest() {
@@ -72,7 +74,10 @@ extern "C" fn body_main(info: &'static BootInfo) -> ! {
         let shared = (*SHARED.get()).insert(Shared::new(manifest, memory, &info.mpidr));
         seat_vcpus(manifest, shared, ttbr);
     }
+    let before = cpu::counter();
     wipe_loader(info, manifest);
+    // SAFETY: only this CPU runs.
+    unsafe { phases::begin(info.phases, cpu::counter().wrapping_sub(before), manifest) };
     if manifest.arm64.guarded != 0 {
         // SAFETY: mapped above, and the guest has not begun.
         unsafe { guard::prepare(manifest.arm64.distributor) };
@@ -82,8 +87,13 @@ extern "C" fn body_main(info: &'static BootInfo) -> ! {
         let text = format_args!("guest entered at {:#x}", manifest.guest_entry);
         report::line(&mut vcpu.machine, &text);
     }
-    // SAFETY: the vCPU stands, and this is its CPU.
-    unsafe { enter(0, manifest.guest_entry, manifest.guest_tree) }
+    // SAFETY: the vCPU stands, and this is its CPU; nothing has been counted yet.
+    unsafe {
+        let ctx = ready(0, manifest.guest_entry, manifest.guest_tree);
+        let write = |line: &[u8]| drop(Uart::new(manifest.arm64.uart).send(line));
+        phases::close(cpu::counter(), &write);
+        a64_enter(ctx)
+    }
 }
 
 /// Gives each vCPU its stacks and handlers, and this CPU the first of them.
@@ -215,12 +225,12 @@ extern "C" fn secondary_main(index: u64) -> ! {
             entry = seat.entry.load(Ordering::Relaxed);
             seat.state.store(ON, Ordering::Release);
         }
-        enter(index, entry, argument)
+        a64_enter(ready(index, entry, argument))
     }
 }
 
-/// A guest's CPU starts: EL1, MMU and caches off, x0 given, everything else zero.
-unsafe fn enter(index: usize, entry: u64, argument: u64) -> ! {
+/// A guest's CPU is about to start: EL1, MMU and caches off, x0 given, everything else zero.
+unsafe fn ready(index: usize, entry: u64, argument: u64) -> *mut GuestContext {
     // SAFETY: the caller is this vCPU's CPU; the manifest's copy stays, and the tables stand.
     unsafe {
         let manifest = MANIFEST_COPY.load(Ordering::Relaxed) as *const Manifest;
@@ -240,7 +250,7 @@ unsafe fn enter(index: usize, entry: u64, argument: u64) -> ! {
         (*ctx).gpr[0] = argument;
         (*ctx).pc = entry;
         (*ctx).pstate = pstate::EL1H_MASKED;
-        a64_enter(ctx)
+        ctx
     }
 }
 

@@ -3,15 +3,14 @@
 //! device tree and in the CPU's ID registers, and the first thing that differs is named.
 use anchorite_hv::arm64::features::Ids;
 use anchorite_hv::arm64::regs::MPIDR_AFFINITY;
+use anchorite_hv::core::fdt::{Node, Property, Tree};
 use anchorite_platform::qemu_virt::{cpu, guard};
 use anchorite_platform::read_register;
 use anchorite_spec::manifest::{Manifest, VCPUS};
 use anchorite_tables::stage2::Stage2;
-use fdt::Fdt;
-use fdt::node::FdtNode;
 use sha2::{Digest, Sha256};
 
-use crate::tree::{self, Memory, is_compatible, mismatch, reg, text};
+use crate::tree::{self, Memory, mismatch, names, reg, text};
 
 /// CPUs of a machine at most.
 const CPUS: usize = 16;
@@ -34,11 +33,13 @@ pub struct Facts {
 }
 
 /// Compares the machine with what `manifest` relies on; does not return if they differ.
-pub fn check(tree: &Fdt<'static>, manifest: &Manifest, ids: &Ids) -> Facts {
+pub fn check(tree: &Tree<'static>, manifest: &Manifest, ids: &Ids) -> Facts {
     let mut facts = Facts { seed: generated(), ..Facts::default() };
-    for node in tree.all_nodes() {
-        facts.add(&node, manifest);
-    }
+    tree::each(tree, |node, property| {
+        if let Some(property) = property {
+            facts.add(node, property, manifest);
+        }
+    });
     check_processor(manifest, ids);
     facts.check_cpus(manifest);
     facts.memory.require(manifest);
@@ -48,29 +49,43 @@ pub fn check(tree: &Fdt<'static>, manifest: &Manifest, ids: &Ids) -> Facts {
 }
 
 impl Facts {
-    fn add(&mut self, node: &FdtNode, manifest: &Manifest) {
-        match text(node, "device_type") {
-            Some("memory") => self.memory.add(node),
-            Some("cpu") if self.cpus < CPUS => {
-                let reg = node.property("reg").map_or(&[][..], |property| property.value);
+    /// The node's other properties are looked up where it matters.
+    fn add(&mut self, node: &Node, property: &Property, manifest: &Manifest) {
+        if property.is("compatible") {
+            names(property.value).for_each(|name| self.add_device(node, name, manifest));
+        } else if property.is("device_type") {
+            self.add_type(node, text(property.value));
+        } else if self.seed.is_none() && property.is("rng-seed") && node.name == b"chosen" {
+            // The earlier firmware's own seed is the next best to a generator.
+            let seed = property.value;
+            self.seed = (seed.len() >= 16).then(|| Sha256::digest(seed).into());
+        }
+    }
+
+    fn add_type(&mut self, node: &Node, kind: &[u8]) {
+        match kind {
+            b"memory" => self.memory.add(node),
+            b"cpu" if self.cpus < CPUS => {
+                let reg = node.property("reg").unwrap_or_default();
                 self.cpu[self.cpus] = reg.iter().fold(0, |all, byte| all << 8 | u64::from(*byte));
                 self.cpus += 1;
             }
             _ => {}
         }
-        if is_compatible(node, "arm,gic-v3") {
-            self.distributor = reg(node, 0).base;
-            self.redistributor = reg(node, 1).base;
-        }
-        self.its |=
-            is_compatible(node, "arm,gic-v3-its") && reg(node, 0).base == manifest.arm64.its;
-        self.uart |= is_compatible(node, "arm,pl011") && reg(node, 0).base == manifest.arm64.uart;
-        if is_compatible(node, "arm,psci-1.0") || is_compatible(node, "arm,psci-0.2") {
-            self.smc = text(node, "method") == Some("smc");
-        }
-        // The earlier firmware's own seed is the next best to a generator.
-        if let (None, "chosen", Some(seed)) = (self.seed, node.name, node.property("rng-seed")) {
-            self.seed = (seed.value.len() >= 16).then(|| Sha256::digest(seed.value).into());
+    }
+
+    fn add_device(&mut self, node: &Node, name: &[u8], manifest: &Manifest) {
+        match name {
+            b"arm,gic-v3" => {
+                self.distributor = reg(node, 0).base;
+                self.redistributor = reg(node, 1).base;
+            }
+            b"arm,gic-v3-its" => self.its |= reg(node, 0).base == manifest.arm64.its,
+            b"arm,pl011" => self.uart |= reg(node, 0).base == manifest.arm64.uart,
+            b"arm,psci-1.0" | b"arm,psci-0.2" => {
+                self.smc = node.property("method").map(text) == Some(b"smc");
+            }
+            _ => {}
         }
     }
 

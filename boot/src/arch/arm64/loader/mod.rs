@@ -6,20 +6,23 @@ mod board;
 
 use core::arch::global_asm;
 
-use anchorite_hv::arm64::features;
+use anchorite_hv::arm64::feature_list::LIST;
+use anchorite_hv::arm64::features::Ids;
+use anchorite_hv::core::fdt::Tree;
 use anchorite_platform::qemu_virt::{BootInfo, Uart, cpu, el2};
 use anchorite_platform::{read_register, write_register};
 use anchorite_spec::manifest::{
     ARCH_ARM64, BOOT_ARM64_IMAGE, BOOT_ELF, BOOT_FLAT, IMAGE_OFFSET, Manifest, PART_BODY,
 };
+use anchorite_spec::phases::Phase;
 use anchorite_spec::{End, Range};
 use anchorite_tables::stage1::{Stage1, TABLE, Use};
-use fdt::Fdt;
 
 use crate::say::say;
-use crate::{end, guest, image, say, tree};
+use crate::{clock, end, guest, image, say, tree};
 
 global_asm!(include_str!("start.S"), options(raw));
+global_asm!(include_str!("../memory.S"), options(raw));
 
 /// [`Manifest::arch`] of images that this loader starts.
 pub const ARCH: u32 = ARCH_ARM64;
@@ -33,7 +36,7 @@ pub const EPITAPH_WINDOW: Range = Range::new(0x4820_0000, 0x8000_0000 - 0x4820_0
 /// Where lines go before the manifest says: the first UART of QEMU's `virt`.
 const UART: u64 = 0x0900_0000;
 /// Tables of EL2's own translation while booting, behind the findings.
-const TABLES: usize = 12;
+const TABLES: usize = 10;
 /// What one entry maps that is no page.
 const BLOCK: u64 = 2 << 20;
 /// PSCI SYSTEM_OFF.
@@ -45,7 +48,8 @@ unsafe extern "C" {
 
 /// Entered by `start.S`. Never returns.
 #[unsafe(no_mangle)]
-extern "C" fn loader_main(tree: u64, own: u64, stored: u64) -> ! {
+extern "C" fn loader_main(tree: u64, own: u64, stored: u64, started: u64) -> ! {
+    clock::started(started);
     uart().enable();
     // SAFETY: the builder put the distance to the image's start into the loader's header.
     let image = stored - unsafe { *((own + 0x20) as *const u64) };
@@ -62,9 +66,7 @@ extern "C" fn loader_main(tree: u64, own: u64, stored: u64) -> ! {
     }
     say!("board {}, image {}", manifest.board.as_str(), image::short_id(manifest));
     if own != stored {
-        say!(
-            "started in flash: the loader at {stored:#x} cannot be wiped, its copy at {own:#x} will be"
-        );
+        say!("started in flash: the loader at {stored:#x} cannot be wiped");
     }
     let ids = cpu::ids();
     let at = if tree == 0 { manifest.arm64.machine_tree } else { tree };
@@ -72,9 +74,6 @@ extern "C" fn loader_main(tree: u64, own: u64, stored: u64) -> ! {
     let tree = unsafe { tree::read(at as *const u8) };
     verify_tree(&tree, at, manifest);
     let facts = board::check(&tree, manifest, &ids);
-    for (name, _) in features::list(&ids).into_iter().filter(|(_, present)| *present) {
-        say!("feature {name} given");
-    }
 
     let tables = tables(own, image, manifest);
     // SAFETY: once; the tables map the loader, its stack and all that it touches.
@@ -90,13 +89,31 @@ extern "C" fn loader_main(tree: u64, own: u64, stored: u64) -> ! {
     info.loader = own;
     info.manifest = manifest.manifest_copy.base;
     info.mpidr = facts.mpidr;
-    say::mappings(manifest);
+    if manifest.debug_boot != 0 {
+        clock::timed(Phase::Report, || {
+            say::mappings(manifest);
+            say_features(&ids);
+        });
+    }
+    info.phases = clock::record();
     // SAFETY: the body stands where the manifest says, and takes exactly this argument.
     unsafe {
         let body = manifest.part(PART_BODY).map_or(0, |part| part.size);
         cpu::publish(manifest.firmware.base, body);
         let enter: extern "C" fn(&BootInfo) -> ! = core::mem::transmute(manifest.body_entry);
         enter(info)
+    }
+}
+
+/// Says what becomes of each of the processor's optional features.
+fn say_features(ids: &Ids) {
+    for feature in &LIST {
+        let (name, verdict) = (feature.name, feature.verdict(ids));
+        say::raw(format_args!(
+            "@feature name={name} verdict={} why=\"{}\"",
+            verdict.name(),
+            feature.why
+        ));
     }
 }
 
@@ -107,8 +124,8 @@ pub fn may_hold(image: Range, manifest: &Manifest) -> bool {
 
 /// The machine's tree is read until guest RAM is zeroed, and the loader works in the firmware's
 /// memory from its first instruction.
-fn verify_tree(tree: &Fdt, at: u64, manifest: &Manifest) {
-    let range = Range::new(at, tree.total_size() as u64);
+fn verify_tree(tree: &Tree, at: u64, manifest: &Manifest) {
+    let range = Range::new(at, tree.size() as u64);
     let own = [manifest.firmware, manifest.vectors];
     if let Some(own) = own.into_iter().find(|own| own.overlaps(range)) {
         tree::mismatch(format_args!(
@@ -229,6 +246,11 @@ pub fn power_down() {
     }
 }
 
+/// The counter.
+pub fn ticks() -> u64 {
+    cpu::counter()
+}
+
 /// Zeroes memory; both addresses are multiples of 4 KiB.
 ///
 /// # Safety
@@ -236,6 +258,15 @@ pub fn power_down() {
 pub unsafe fn zero(start: u64, end: u64) {
     // SAFETY: the caller's promise; the MMU is on by now.
     unsafe { cpu::zero(start, end) };
+}
+
+/// Copies memory; both addresses are multiples of 64.
+///
+/// # Safety
+/// The ranges must be memory that nothing else uses, apart from each other.
+pub unsafe fn copy(from: u64, to: u64, len: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { cpu::copy(from, to, len) };
 }
 
 /// Makes what was just written visible to instruction fetches and to a guest with caches off.

@@ -4,8 +4,9 @@
  *
  * In:       x0 = the machine's tree or 0; any exception level, MMU off, everything masked. At EL3
  *           some machines start all CPUs here: one goes on.
- * Out:      loader_main(tree, own address, address in the image), relocated, on the stack that the
- *           builder chose. The addresses differ when the image lies in flash. Never returns.
+ * Out:      loader_main(tree, own address, address in the image, counter at the first instruction),
+ *           relocated, on the stack that the builder chose. The addresses differ when the image
+ *           lies in flash. Never returns.
  *
  * The header's words are filled in by the builder.
  */
@@ -22,7 +23,8 @@ loader_start:
     .quad   0, 0                        /* 0x28: flash, its address and bytes */
     .quad   0                           /* 0x38: where a loader in flash goes */
     .balign 64
-1:  mrs     x9, mpidr_el1
+1:  mrs     x3, cntpct_el0
+    mrs     x9, mpidr_el1
     tst     x9, #0xffffff
     b.eq    3f
     mrs     x9, CurrentEL
@@ -39,19 +41,19 @@ loader_start:
     /* Flash cannot be written: go on in a copy. */
     ldr     x1, [x2, #0x38]
     ldr     x9, [x2, #0x18]
-    add     x9, x1, x9                  /* to here; up to 63 bytes more do no harm */
+    add     x9, x1, x9                  /* to here; up to 127 bytes more do no harm */
     mov     x10, x2
     mov     x11, x1
-4:  ldp     x12, x13, [x10]
-    ldp     x14, x15, [x10, #16]
-    ldp     x16, x17, [x10, #32]
-    ldp     x4, x5, [x10, #48]
-    stp     x12, x13, [x11]
-    stp     x14, x15, [x11, #16]
-    stp     x16, x17, [x11, #32]
-    stp     x4, x5, [x11, #48]
-    add     x10, x10, #64
-    add     x11, x11, #64
+4:  .rept   2
+    ldp     x12, x13, [x10], #16
+    ldp     x14, x15, [x10], #16
+    ldp     x16, x17, [x10], #16
+    ldp     x4, x5, [x10], #16
+    stp     x12, x13, [x11], #16
+    stp     x14, x15, [x11], #16
+    stp     x16, x17, [x11], #16
+    stp     x4, x5, [x11], #16
+    .endr
     cmp     x11, x9
     b.lo    4b
     dsb     sy

@@ -30,6 +30,7 @@ use state::{
 };
 
 use crate::own::LEDGER;
+use crate::phases;
 
 global_asm!(include_str!("start.S"), options(raw));
 
@@ -61,7 +62,10 @@ extern "C" fn body_main(info: u64, toc: u64) -> ! {
         seat_vcpus(manifest, board, (*SHARED.get()).insert(Shared::new(manifest, memory)));
         board
     };
+    let before = cpu::timebase();
     wipe_loader(info, manifest);
+    // SAFETY: no other core runs yet.
+    unsafe { phases::begin(info.phases, cpu::timebase().wrapping_sub(before), manifest) };
     let own = board.own_vcpu();
     let vcpus = (manifest.vcpus as usize).min(VCPUS);
     for vcpu in (0..vcpus).filter(|vcpu| Some(*vcpu) != own) {
@@ -162,6 +166,9 @@ fn run(index: usize) -> ! {
         if index == 0 {
             let text = format_args!("guest entered at {:#x}", ctx.nip);
             report::line(&mut vcpu.machine, &text);
+            let Some(board) = (*BOARD.get()).as_ref() else { panic!("no board") };
+            board.drain_console();
+            phases::close(cpu::timebase(), &|line| board.opal.console_print(line));
         }
         death::check(index);
         asm!("mtctr {0}", "bctr", in(reg) VECTORS + offset, in("r3") context, options(noreturn));

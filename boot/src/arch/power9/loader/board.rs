@@ -2,13 +2,12 @@
 //! The machine against the image: what the image relies on is looked up in the machine's own
 //! device tree, and the first thing that differs is named.
 use anchorite_hv::core::DateTime;
+use anchorite_hv::core::fdt::{Node, Tree};
 use anchorite_platform::powernv::boot_info::{BootInfo, OPAL_INTERRUPTS};
 use anchorite_platform::powernv::core::{mfspr, spr};
 use anchorite_spec::Manifest;
-use fdt::Fdt;
-use fdt::node::FdtNode;
 
-use crate::tree::{self, Memory, is_compatible, mismatch, reg, text};
+use crate::tree::{self, Memory, mismatch, names, reg, text};
 
 /// Cores that are looked at.
 const CORES: usize = 32;
@@ -34,7 +33,7 @@ pub struct Facts {
 }
 
 /// Compares the machine with what `manifest` relies on; does not return if they differ.
-pub fn check(tree: Fdt<'static>, manifest: &Manifest) -> Facts {
+pub fn check(tree: Tree<'static>, manifest: &Manifest) -> Facts {
     let facts = collect(&tree);
     check_processor(&facts, manifest);
     facts.memory.require(manifest);
@@ -71,7 +70,7 @@ fn check_processor(facts: &Facts, manifest: &Manifest) {
 }
 
 /// One pass over all nodes.
-fn collect(tree: &Fdt<'static>) -> Facts {
+fn collect(tree: &Tree<'static>) -> Facts {
     let mut facts = Facts {
         memory: Memory::default(),
         pir: [0; CORES],
@@ -86,29 +85,37 @@ fn collect(tree: &Fdt<'static>) -> Facts {
         opal_interrupts: 0,
     };
     let mut features = false;
-    for node in tree.all_nodes() {
-        match text(&node, "device_type") {
-            Some("memory") => facts.memory.add(&node),
-            Some("cpu") => {
-                facts.add_core(cell(&node, "reg").unwrap_or(0));
-                facts.timebase_hz = u64::from(cell(&node, "timebase-frequency").unwrap_or(0));
+    tree::each(tree, |node, property| {
+        if property.is_some() {
+            return;
+        }
+        match node.property("device_type").map(text) {
+            Some(b"memory") => facts.memory.add(node),
+            Some(b"cpu") => {
+                facts.add_core(cell(node, "reg").unwrap_or(0));
+                facts.timebase_hz = u64::from(cell(node, "timebase-frequency").unwrap_or(0));
             }
             _ => {}
         }
-        if is_compatible(&node, "ibm,opal-xive-pe") {
-            facts.tima_hv = reg(&node, 1).base;
-            facts.tima_os = reg(&node, 2).base;
+        for name in names(node.property("compatible").unwrap_or_default()) {
+            match name {
+                b"ibm,opal-xive-pe" => {
+                    facts.tima_hv = reg(node, 1).base;
+                    facts.tima_os = reg(node, 2).base;
+                }
+                b"pnpPNP,b00" => facts.pc_clock = true,
+                _ => {}
+            }
         }
-        facts.pc_clock |= is_compatible(&node, "pnpPNP,b00");
-        if node.name == "ibm,opal" {
-            facts.heartbeat_ms = u64::from(cell(&node, "ibm,heartbeat-ms").unwrap_or(0));
-            facts.add_opal_interrupts(&node);
+        if node.name == b"ibm,opal" {
+            facts.heartbeat_ms = u64::from(cell(node, "ibm,heartbeat-ms").unwrap_or(0));
+            facts.add_opal_interrupts(node);
         }
-        features = node.name == "fw-features" || features && !node.name.contains('@');
+        features = node.name == b"fw-features" || features && !node.name.contains(&b'@');
         if features {
-            facts.add_feature(&node);
+            facts.add_feature(node);
         }
-    }
+    });
     facts
 }
 
@@ -130,9 +137,9 @@ impl Facts {
         cores.map(|cpu| self.pir[*cpu as usize % CORES])
     }
 
-    fn add_opal_interrupts(&mut self, node: &FdtNode) {
+    fn add_opal_interrupts(&mut self, node: &Node) {
         let Some(list) = node.property("opal-interrupts") else { return };
-        for word in list.value.chunks_exact(4).take(OPAL_INTERRUPTS) {
+        for word in list.chunks_exact(4).take(OPAL_INTERRUPTS) {
             self.opal_interrupt[self.opal_interrupts] =
                 u32::from_be_bytes(word.try_into().unwrap_or_default());
             self.opal_interrupts += 1;
@@ -141,7 +148,7 @@ impl Facts {
 
     /// The machine's firmware names each property of its processors that bears on speculation; the
     /// guest gets them as H_GET_CPU_CHARACTERISTICS' bits (LoPAR, IBM bit numbers).
-    fn add_feature(&mut self, node: &FdtNode) {
+    fn add_feature(&mut self, node: &Node) {
         const FEATURES: [(&str, usize, u32); 11] = [
             ("inst-spec-barrier-ori31,31,0", 0, 0),
             ("fw-bcctrl-serialized", 0, 1),
@@ -159,7 +166,7 @@ impl Facts {
             return;
         }
         for (name, word, bit) in FEATURES {
-            if node.name == name {
+            if node.name == name.as_bytes() {
                 self.characteristics[word] |= 1 << (63 - bit);
             }
         }
@@ -167,8 +174,8 @@ impl Facts {
 }
 
 /// A property's first cell.
-fn cell(node: &FdtNode, name: &str) -> Option<u32> {
-    node.property(name)?.value.get(..4)?.try_into().ok().map(u32::from_be_bytes)
+fn cell(node: &Node, name: &str) -> Option<u32> {
+    node.property(name)?.get(..4)?.try_into().ok().map(u32::from_be_bytes)
 }
 
 /// Puts into `info` what the resident firmware needs of the machine.

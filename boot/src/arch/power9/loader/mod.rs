@@ -13,7 +13,7 @@ use anchorite_spec::Range;
 use anchorite_spec::manifest::{ARCH_POWER9, BOOT_OPAL_PAYLOAD, IMAGE_OFFSET, Manifest, PART_BODY};
 
 use crate::say::say;
-use crate::{end, guest, image, say, tree};
+use crate::{clock, end, guest, image, say, tree};
 
 global_asm!(include_str!("start.S"), options(raw));
 
@@ -28,6 +28,7 @@ pub const EPITAPH_WINDOW: Range = Range::new(0x2000, 0x2000_0000 - 0x2000);
 /// Entered by `start.S`. Never returns.
 #[unsafe(no_mangle)]
 extern "C" fn loader_main(tree: *const u8, opal_base: u64, opal_entry: u64, own: u64) -> ! {
+    clock::started(ticks());
     // SAFETY: skiboot handed these over; HRMOR is 0 under OPAL and the machine is in real mode.
     let opal = unsafe { Opal::new(opal_base, opal_entry) };
     OPAL.0.set(Some(opal));
@@ -55,6 +56,7 @@ extern "C" fn loader_main(tree: *const u8, opal_base: u64, opal_entry: u64, own:
     interrupts::set_up(&opal, manifest, &facts, info);
     read_clock(&opal, facts.pc_clock, info);
     say::mappings(manifest);
+    info.phases = clock::record();
     // SAFETY: the body stands where the manifest says, and takes exactly this argument.
     unsafe {
         let body = manifest.part(PART_BODY).map_or(0, |part| part.size);
@@ -159,6 +161,11 @@ pub fn power_down() {
     }
 }
 
+/// The timebase.
+pub fn ticks() -> u64 {
+    cpu::timebase()
+}
+
 /// Zeroes memory; both addresses are multiples of 64 KiB.
 ///
 /// # Safety
@@ -166,6 +173,15 @@ pub fn power_down() {
 pub unsafe fn zero(start: u64, end: u64) {
     // SAFETY: the caller's promise.
     unsafe { cpu::zero_blocks(start, end) };
+}
+
+/// Copies memory.
+///
+/// # Safety
+/// The ranges must be memory that nothing else uses, apart from each other.
+pub unsafe fn copy(from: u64, to: u64, len: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { core::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, len as usize) };
 }
 
 /// Makes code that was just written executable.
