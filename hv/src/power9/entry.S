@@ -153,6 +153,7 @@ p9_resume_end:
 /*
  * System reset. One that hits the firmware is kept for the guest: taken back to where it hit if
  * Rust was running, or to the start of the resume that it interrupted; the context is whole then.
+ * One that hits a vector's first instructions has overwritten what the vector came to save.
  */
 p9_reset:
     std     11, GC_SCRATCH(13)
@@ -167,10 +168,10 @@ p9_reset:
     mfspr   11, 26
     beq     1f
     cmpldi  11, p9_resume - p9_vectors_start + 0x100
-    blt     p9_own_fault
+    blt     p9_guest_exit
     cmpldi  11, p9_resume_end - p9_vectors_start + 0x100
     blt     p9_resume
-    b       p9_own_fault
+    b       p9_guest_exit
 1:  ld      11, GC_SCRATCH + 16(13)
     ld      12, GC_SCRATCH + 24(13)
     mtcrf   0xff, 11

@@ -47,11 +47,24 @@ fn system_reset<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) {
     inject::system_reset(&mut v.machine, ctx);
 }
 
+/// A system reset came between an exit and its frame: where the guest was is lost, and the registers
+/// that vectors use hold the firmware's values. The guest is told by MSR.RI.
+#[cold]
+fn forget_interrupted(ctx: &mut GuestContext) {
+    ctx.msr &= !(msr::HV | msr::RI);
+    ctx.gpr[11..=13].fill(0);
+}
+
 /// System calls are the only frequent reason and are asked for first.
 fn answer<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     let number = ctx.vector & !HSRR_FLAG;
     if number == vector::SYSTEM_CALL {
         return hcall::serve(v, ctx);
+    }
+    if ctx.msr & msr::HV != 0 && number == vector::SYSTEM_RESET {
+        // [`late_reset`] hands it over.
+        forget_interrupted(ctx);
+        return Action::Resume;
     }
     if ctx.msr & msr::HV != 0 {
         // An interrupt that nothing masks hit the firmware between the guest and its own frame.
@@ -269,6 +282,17 @@ mod tests {
         assert_eq!((ctx.nip, v.machine.srr.0, ctx.pending_reset), (0x100, 0x4000, 0));
         assert_eq!(count(&v, ExitReason::SystemReset), 1);
         assert_eq!(total(&v), 2);
+    }
+
+    #[test]
+    fn a_reset_between_an_exit_and_its_frame_is_told_as_unrecoverable() {
+        let mut v = vcpu();
+        let mut ctx = context(vector::SYSTEM_RESET);
+        (ctx.msr, ctx.pending_reset) = (msr::SF | msr::HV | msr::ME | msr::RI, 0x100);
+        ctx.gpr[11..=13].fill(0x10_0000);
+        assert_eq!(serve(&mut v, &mut ctx), Action::Resume);
+        assert_eq!((ctx.nip, ctx.msr & msr::HV, v.machine.srr.1 & msr::RI), (0x100, 0, 0));
+        assert_eq!((&ctx.gpr[11..=13], total(&v)), (&[0; 3][..], 1));
     }
 
     #[test]
