@@ -14,7 +14,7 @@ pub fn check(args: &BoardArgs) -> anyhow::Result<u8> {
     let overrides = config::set_overrides(args)?;
     let loaded = match config::load(&args.board, overrides)? {
         Ok(loaded) => loaded,
-        Err(refusal) => return Ok(refuse(&refusal, args.json)),
+        Err(refusal) => return Ok(refuse(&build::with_files(refusal)?, args.json)),
     };
     let preflight = build::preflight(&loaded)?;
     if !preflight.mistakes.is_empty() {

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -57,12 +58,19 @@ fn each_config_is_refused_with_its_message() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-#[test]
-fn json_names_the_same_mistakes() {
-    for name in names() {
+/// What `--json` says of each config.
+static REPORTS: LazyLock<Vec<(String, serde_json::Value)>> = LazyLock::new(|| {
+    let report = |name: String| {
         let (code, report, _) = check(&name, &["--json"]);
         assert_eq!(code, Some(1), "{name}");
-        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        (name, serde_json::from_str(&report).unwrap())
+    };
+    names().into_iter().map(report).collect()
+});
+
+#[test]
+fn json_names_the_same_mistakes() {
+    for (name, report) in REPORTS.iter() {
         assert_eq!(report["ok"], false);
         let list = report["diagnostics"].as_array().unwrap();
         assert!(!list.is_empty(), "{name}");
@@ -76,15 +84,13 @@ fn json_names_the_same_mistakes() {
 #[test]
 fn every_rule_has_a_config_that_breaks_it() {
     let mut broken = BTreeSet::new();
-    for name in names() {
-        let (_, report, _) = check(&name, &["--json"]);
-        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    for (_, report) in REPORTS.iter() {
         for diagnostic in report["diagnostics"].as_array().unwrap() {
             broken.insert(diagnostic["rule"].as_str().unwrap().to_owned());
         }
     }
     let mut rules = BTreeSet::new();
-    let folders = ["images/src/config", "images/src/config/rules"];
+    let folders = ["images/src/config", "images/src/config/rules", "images/src/build"];
     let files = folders.iter().flat_map(|dir| fs::read_dir(repository().join(dir)).unwrap());
     for path in files.map(|file| file.unwrap().path()).filter(|path| path.is_file()) {
         let text = fs::read_to_string(path).unwrap();
@@ -93,6 +99,9 @@ fn every_rule_has_a_config_that_breaks_it() {
             rules.insert(piece.split('"').next().unwrap().to_owned());
         }
     }
+    // Their messages state the firmware's size, which is another with every change: tests/build.rs.
+    let elsewhere = ["firmware-size", "image-size", "tables"];
+    rules.retain(|rule| !elsewhere.contains(&rule.as_str()));
     let untested: Vec<_> = rules.difference(&broken).collect();
     assert!(untested.is_empty(), "no config in tests/reject/ breaks {untested:?}");
 }

@@ -6,8 +6,8 @@
 use std::fmt;
 
 use object::elf::{
-    EM_AARCH64, EM_PPC64, ET_DYN, ET_EXEC, FileHeader64, PT_LOAD, R_AARCH64_RELATIVE,
-    R_PPC64_RELATIVE, SHT_RELA,
+    EM_AARCH64, EM_PPC64, EM_RISCV, EM_X86_64, ET_DYN, ET_EXEC, FileHeader64, PT_LOAD,
+    R_AARCH64_RELATIVE, R_PPC64_RELATIVE, SHT_RELA,
 };
 use object::read::elf::{FileHeader, ProgramHeader, Rela, SectionHeader, Sym};
 use object::{LittleEndian, SectionIndex};
@@ -67,7 +67,14 @@ impl fmt::Display for ElfError {
             Self::ThirtyTwoBit => write!(f, "it is a 32-bit ELF"),
             Self::BigEndian => write!(f, "it is a big-endian ELF"),
             Self::Machine(number) => {
-                write!(f, "it is an ELF for another machine ({number})")
+                write!(f, "it is an ELF for another machine ({number})")?;
+                match *number {
+                    EM_PPC64 => write!(f, ": POWER"),
+                    EM_AARCH64 => write!(f, ": arm64"),
+                    EM_X86_64 => write!(f, ": x86-64"),
+                    EM_RISCV => write!(f, ": RISC-V"),
+                    _ => Ok(()),
+                }
             }
             Self::Kind(number) => write!(f, "it is not an executable ELF (type {number})"),
             Self::HeadersCut => write!(f, "it is cut off: its headers lie beyond its end"),

@@ -7,6 +7,8 @@ use anyhow::{Context, anyhow};
 use super::fault::Fault;
 use crate::config::checked::Placed;
 use crate::config::diagnostic::Diagnostic;
+use crate::config::platform::Platform;
+use crate::config::structure::nearest;
 
 /// The rule that a recipe breaks which was never made.
 pub const MISSING_RECIPE: &str = "missing-recipe";
@@ -27,7 +29,7 @@ pub struct Input {
 }
 
 /// What a recipe yields.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A kernel.
     Kernel,
@@ -74,7 +76,12 @@ pub fn root() -> anyhow::Result<PathBuf> {
 ///
 /// # Errors
 /// The file is missing, cannot be read or is empty.
-pub fn guest_file(root: &Path, named: &Placed<String>, kind: Kind) -> Result<Input, Fault> {
+pub fn guest_file(
+    root: &Path,
+    platform: &Platform,
+    named: &Placed<String>,
+    kind: Kind,
+) -> Result<Input, Fault> {
     let name = &named.value;
     let is_path = name.contains('/') || Path::new(name).is_file();
     let (path, recipe) = if is_path {
@@ -87,17 +94,32 @@ pub fn guest_file(root: &Path, named: &Placed<String>, kind: Kind) -> Result<Inp
         let title = format!("the {} {what}", kind.name());
         Fault::from(Diagnostic::new(rule, title, named.span.clone(), "named here").help(help))
     };
-    let bytes = std::fs::read(&path).map_err(|error| match (&recipe, recipes(root)) {
+    let known = recipes(root);
+    if let Some(recipe) = known.iter().flatten().find(|known| !is_path && known.name == *name) {
+        let fitting = |recipe: &&Recipe| recipe.suits(platform, kind);
+        let names: Vec<_> =
+            known.iter().flatten().filter(fitting).map(|r| r.name.as_str()).collect();
+        if !recipe.suits(platform, kind) {
+            let what = format!("recipe `{name}` is {}", recipe.describe());
+            return Err(refuse("recipe", what, &format!("write one of {}", names.join(", "))));
+        }
+    }
+    let bytes = std::fs::read(&path).map_err(|error| match (&recipe, &known) {
         (None, _) => refuse(
             "missing-input",
             format!("{} cannot be read: {error}", path.display()),
             "name a file that exists, or a recipe of images/guests/",
         ),
-        (Some(_), Some(known)) if !known.contains(name) => refuse(
-            "unknown-recipe",
-            format!("`{name}` is no file and no recipe"),
-            &format!("recipes are {}; to name a file, write its path", known.join(", ")),
-        ),
+        (Some(_), Some(known)) if !known.iter().any(|known| known.name == *name) => {
+            let fitting = known.iter().filter(|known| known.suits(platform, kind));
+            let names: Vec<_> = fitting.map(|recipe| recipe.name.as_str()).collect();
+            let what = format!("`{name}` is no file and no recipe");
+            let help = match nearest(name, &names) {
+                Some(near) => format!("did you mean `{near}`? To name a file, write its path"),
+                None => format!("recipes are {}; to name a file, write its path", names.join(", ")),
+            };
+            refuse("unknown-recipe", what, &help)
+        }
         (Some(_), _) => refuse(
             MISSING_RECIPE,
             format!("recipe `{name}` is not made: {} is not there", path.display()),
@@ -113,12 +135,46 @@ pub fn guest_file(root: &Path, named: &Placed<String>, kind: Kind) -> Result<Inp
     Ok(Input { bytes, source, span: named.span.clone(), name: path.display().to_string() })
 }
 
+/// A recipe as the lock has it.
+struct Recipe {
+    name: String,
+    /// Debian's name of its architecture, if the lock states it.
+    arch: Option<String>,
+}
+
+impl Recipe {
+    fn kind(&self) -> Kind {
+        if self.name.starts_with("shell") { Kind::Initrd } else { Kind::Kernel }
+    }
+
+    fn suits(&self, platform: &Platform, kind: Kind) -> bool {
+        self.kind() == kind && self.arch.as_deref().is_none_or(|arch| arch == platform.debian)
+    }
+
+    fn describe(&self) -> String {
+        let kind = match self.kind() {
+            Kind::Kernel => "a kernel",
+            Kind::Initrd => "an initial file system",
+        };
+        format!("{kind} for {}", self.arch.as_deref().unwrap_or("another machine"))
+    }
+}
+
 /// The recipes that the lock knows, if there is a lock: the names of its tables. They hold dots,
 /// and stand there as scripts read them, without quotes.
-fn recipes(root: &Path) -> Option<Vec<String>> {
+fn recipes(root: &Path) -> Option<Vec<Recipe>> {
     let text = std::fs::read_to_string(root.join("images/guests/lock.toml")).ok()?;
-    let headers = text.lines().filter_map(|line| line.trim().strip_prefix('['));
-    Some(headers.filter_map(|header| header.strip_suffix(']')).map(str::to_owned).collect())
+    let mut recipes: Vec<Recipe> = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            recipes.push(Recipe { name: name.into(), arch: None });
+        } else if let (Some(recipe), Some(value)) =
+            (recipes.last_mut(), line.strip_prefix("arch = "))
+        {
+            recipe.arch = Some(value.trim_matches('"').into());
+        }
+    }
+    Some(recipes)
 }
 
 /// Whether the firmware's ELFs are there.

@@ -6,9 +6,10 @@ use object::elf::{EM_AARCH64, EM_PPC64};
 use super::elf::{Elf, ElfError, Segment};
 use super::fault::Fault;
 use super::inputs::Input;
-use super::kernel_arm64;
+use super::{kernel_arm64, sniff};
 use crate::config::checked::{Config, Format, Guest};
 use crate::config::diagnostic::Diagnostic;
+use crate::config::platform::Platform;
 use crate::config::units;
 
 /// Link addresses of Linux on 64-bit PowerPC: the linear mapping of real address 0.
@@ -26,6 +27,21 @@ pub struct Kernel {
     pub entry: u64,
 }
 
+/// Judges a kernel by itself: its format, and whether it is whole.
+///
+/// # Errors
+/// Why no guest of this platform could have it.
+pub fn identify(input: &Input, platform: &Platform, format: Option<Format>) -> Result<(), Fault> {
+    match (format, platform.arm) {
+        (None | Some(Format::Raw { .. }), _) => Ok(()),
+        (Some(format), Some(_)) => kernel_arm64::identify(input, format),
+        (Some(_), None) => match Elf::parse(&input.bytes, EM_PPC64) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(refusal(input, &error, EM_PPC64).into()),
+        },
+    }
+}
+
 /// Lays a kernel out.
 ///
 /// # Errors
@@ -35,6 +51,9 @@ pub fn lay_out(input: &Input, config: &Config) -> Result<Kernel, Fault> {
     let kernel = match guest.format {
         Format::Raw { load, entry } => {
             let memory = config.platform.arm.and_then(|_| kernel_arm64::memory(&input.bytes));
+            if memory.is_some() {
+                kernel_arm64::check_place(input, load)?;
+            }
             raw(input, load, entry, memory)
         }
         format if config.platform.arm.is_some() => kernel_arm64::lay_out(input, guest, format),
@@ -151,17 +170,17 @@ fn outside(input: &Input, range: Range, guest: &Guest) -> Diagnostic {
     diagnostic.help("give the guest more memory, or link the kernel to where there is some")
 }
 
-fn refusal(input: &Input, error: &ElfError, machine: u16) -> Diagnostic {
+pub(super) fn refusal(input: &Input, error: &ElfError, machine: u16) -> Diagnostic {
     let title = format!("{} cannot be the guest's kernel", input.name);
     let (processor, package, architecture) = match machine {
         EM_AARCH64 => ("arm64", "linux-image-arm64", "arm64"),
         _ => ("POWER", "linux-image-powerpc64le", "ppc64el"),
     };
     let help = match error {
-        ElfError::NotElf => {
-            "name an ELF vmlinux; for a raw kernel, set `format = \"raw\"`, `load` and `entry`"
-                .into()
-        }
+        ElfError::NotElf => format!(
+            "name an ELF vmlinux for {processor} (Debian: {package}); for a raw kernel, set `format = \
+             \"raw\"`, `load` and `entry`"
+        ),
         ElfError::Compressed(_) => "name the unpacked vmlinux".into(),
         ElfError::ThirtyTwoBit => format!("name a 64-bit kernel (Debian: {package})"),
         ElfError::BigEndian => {
@@ -174,5 +193,9 @@ fn refusal(input: &Input, error: &ElfError, machine: u16) -> Diagnostic {
         }
         _ => "the file is damaged, or was linked in a way that no loader can follow".to_owned(),
     };
-    Diagnostic::new("kernel", title, input.span.clone(), error.to_string()).help(help)
+    let label = match (error, sniff::format(&input.bytes)) {
+        (ElfError::NotElf, Some(other)) => format!("{error}, but {other}"),
+        _ => error.to_string(),
+    };
+    Diagnostic::new("kernel", title, input.span.clone(), label).help(help)
 }

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! An arm64 kernel: Linux's `Image` or its ELF `vmlinux`, packed or not.
+use std::borrow::Cow;
+
 use anchorite_spec::Range;
 use object::elf::EM_AARCH64;
+use object::pe::{ImageDosHeader, ImageNtHeaders64};
+use object::read::pe::ImageNtHeaders;
 
 use super::elf::{Elf, Segment};
 use super::fault::Fault;
 use super::inputs::Input;
 use super::kernel::{self, Kernel};
+use super::sniff;
 use super::unpack::{UnpackError, unpack};
 use crate::config::checked::{Format, Guest};
 use crate::config::diagnostic::Diagnostic;
@@ -25,18 +30,55 @@ const UNPACKED_MOST: u64 = 1 << 30;
 /// Why it cannot be the guest's kernel, and what to do.
 pub fn lay_out(input: &Input, guest: &Guest, format: Format) -> Result<Kernel, Fault> {
     let largest = guest.memory.iter().map(|memory| memory.value.guest.size).max().unwrap_or(0);
-    let bytes = unpack(&input.bytes, largest.min(UNPACKED_MOST)).map_err(|error| {
+    let bytes = unpacked(input, largest)?;
+    if format == Format::Elf || bytes.starts_with(b"\x7fELF") {
+        return vmlinux(input, &bytes, guest);
+    }
+    image(input, bytes.into_owned(), guest)
+}
+
+/// Judges a kernel by itself.
+///
+/// # Errors
+/// It is no kernel for arm64, or was cut off.
+pub fn identify(input: &Input, format: Format) -> Result<(), Fault> {
+    let bytes = unpacked(input, UNPACKED_MOST)?;
+    if format == Format::Elf || bytes.starts_with(b"\x7fELF") {
+        let elf = Elf::parse(&bytes, EM_AARCH64).map(drop);
+        return elf.map_err(|error| kernel::refusal(input, &error, EM_AARCH64).into());
+    }
+    header(input, &bytes).map(drop)
+}
+
+/// An `Image` that is put somewhere as raw bytes is put where it can run.
+///
+/// # Errors
+/// It would not run there.
+pub fn check_place(input: &Input, load: u64) -> Result<(), Fault> {
+    let offset = Header::of(&input.bytes).map_or(0, |header| header.text_offset);
+    if load.wrapping_sub(offset).is_multiple_of(ALIGN) {
+        return Ok(());
+    }
+    let place = match offset {
+        0 => "a multiple of 2MiB".to_owned(),
+        _ => format!("{offset:#x} behind a multiple of 2MiB"),
+    };
+    let title = format!("{} cannot run at {load:#x}", input.name);
+    let label = format!("its header wants {place}");
+    let help = "change `load`, or leave `format`, `load` and `entry` out: the builder then finds a \
+                place";
+    Err(Diagnostic::new("kernel", title, input.span.clone(), label).help(help).into())
+}
+
+fn unpacked(input: &Input, most: u64) -> Result<Cow<'_, [u8]>, Fault> {
+    unpack(&input.bytes, most.min(UNPACKED_MOST)).map_err(|error| {
         let help = match error {
             UnpackError::TooLarge(_) => "give the guest more memory in one region, if it is right",
             UnpackError::Zboot(_) => "name the `Image` that it was made from",
             UnpackError::Damaged(..) | UnpackError::ZbootCut => "copy or download the file again",
         };
         refusal(input, &error.to_string(), help)
-    })?;
-    if format == Format::Elf || bytes.starts_with(b"\x7fELF") {
-        return vmlinux(input, &bytes, guest);
-    }
-    image(input, bytes.into_owned(), guest)
+    })
 }
 
 /// The memory that an `Image` asks for in its header: more than the file, which leaves out what is
@@ -79,15 +121,7 @@ fn first_place(guest: &Guest) -> u64 {
 /// An `Image` (Linux, Documentation/arch/arm64/booting.rst): 2 MiB aligned plus its offset, in the
 /// guest's first region, with as much memory as it says that it needs.
 fn image(input: &Input, bytes: Vec<u8>, guest: &Guest) -> Result<Kernel, Fault> {
-    const BIG_ENDIAN: u64 = 1;
-    let Some(header) = Header::of(&bytes) else {
-        let help = "name an arm64 `Image`, `Image.gz` or ELF vmlinux (Debian: vmlinuz of \
-                    linux-image-*-arm64); for a raw kernel, set `format = \"raw\"`, `load` and `entry`";
-        return Err(refusal(input, "it is no arm64 Image", help));
-    };
-    if header.flags & BIG_ENDIAN != 0 {
-        return Err(refusal(input, "it is big-endian", "name a little-endian kernel"));
-    }
+    let header = header(input, &bytes)?;
     let base = header.base(guest);
     let memory = Range::new(base, header.image_size.max(bytes.len() as u64));
     if memory.end().is_none() {
@@ -95,6 +129,46 @@ fn image(input: &Input, bytes: Vec<u8>, guest: &Guest) -> Result<Kernel, Fault> 
         return Err(refusal(input, "its header asks for impossible memory", help));
     }
     Ok(Kernel { bytes, memory, entry: base })
+}
+
+/// The header of an `Image` that is whole.
+fn header(input: &Input, bytes: &[u8]) -> Result<Header, Fault> {
+    const BIG_ENDIAN: u64 = 1;
+    let Some(header) = Header::of(bytes) else {
+        let help = "name an arm64 `Image`, `Image.gz` or ELF vmlinux (Debian: vmlinuz of \
+                    linux-image-*-arm64); for a raw kernel, set `format = \"raw\"`, `load` and `entry`";
+        let label = match sniff::format(bytes) {
+            Some(other) => format!("it is no arm64 Image, but {other}"),
+            None => "it is no arm64 Image".to_owned(),
+        };
+        return Err(refusal(input, &label, help));
+    };
+    if header.flags & BIG_ENDIAN != 0 {
+        return Err(refusal(input, "it is big-endian", "name a little-endian kernel"));
+    }
+    if let Some(needed) = efi_size(bytes).filter(|needed| *needed > bytes.len() as u64) {
+        let label = format!("it is cut off: {} of {needed} bytes", bytes.len());
+        return Err(refusal(input, &label, "copy or download the file again"));
+    }
+    Ok(header)
+}
+
+/// The bytes that an `Image` has by its EFI header, if it is also an EFI program: its own header
+/// counts memory, not the file.
+fn efi_size(bytes: &[u8]) -> Option<u64> {
+    if !bytes.starts_with(b"MZ") {
+        return None;
+    }
+    let dos = ImageDosHeader::parse(bytes).ok()?;
+    let mut offset = u64::from(dos.nt_headers_offset());
+    let (nt, directories) = ImageNtHeaders64::parse(bytes, &mut offset).ok()?;
+    let _ = directories;
+    let sections = nt.sections(bytes, offset).ok()?;
+    sections
+        .iter()
+        .map(|section| section.pe_file_range())
+        .map(|(at, size)| u64::from(at) + u64::from(size))
+        .max()
 }
 
 /// An ELF. Linux's is linked in the upper half of the addresses and goes where its `Image` would:
@@ -245,7 +319,7 @@ mod tests {
             (big_endian, "big-endian"),
             (image(0, u64::MAX), "impossible memory"),
             (image(1 << 40, 0x8000), "does not fit"),
-            (patch(18, &[21, 0]), "another machine (21)"),
+            (patch(18, &[21, 0]), "another machine (21): POWER"),
             (patch(24, &[4, 0, 0, 0, 0, 0, 0, 0]), "entry point"),
             (patch(64 + 56 + 16, &[0xff; 8]), "impossible sizes"),
             (patch(64 + 56 + 23, &[0]), "does not fit"),

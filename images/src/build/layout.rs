@@ -88,7 +88,12 @@ impl GuestLayout {
             (true, low) => low.map_or(0, |memory| memory.value.guest.size.min(LOW_MEMORY)),
             (false, low) => low.and_then(|memory| memory.value.guest.end()).unwrap_or(0),
         };
-        let start = if kernel.base < top { kernel.base.saturating_add(kernel.size) } else { 0 };
+        let bottom = low.map_or(0, |memory| memory.value.guest.base);
+        let start = if (bottom..top).contains(&kernel.base) {
+            kernel.base.saturating_add(kernel.size)
+        } else {
+            bottom
+        };
         let mut last = Range::new(start, GAP);
         let initrd = sizes.initrd.map(|size| {
             last = after(last, PAGE, size);
@@ -101,7 +106,7 @@ impl GuestLayout {
         if end > top || meets {
             return Err(guest_too_small(config, low, end).into());
         }
-        room_to_unpack(config, kernel, Range::new(0, end))?;
+        room_to_unpack(config, kernel, Range::new(bottom, end.saturating_sub(bottom)))?;
         Ok(Self { initrd, tree, rtas })
     }
 }
@@ -145,10 +150,16 @@ fn guest_too_small(config: &Config, low: Option<&Placed<Memory>>, end: u64) -> D
     if let Some(initrd) = &config.guest.initrd {
         diagnostic = diagnostic.also(initrd.span.clone(), "with this");
     }
-    diagnostic.help(
-        "all of it must lie below 1GiB in the region at guest address 0: enlarge that region, \
-         or take a smaller kernel or initrd",
-    )
+    diagnostic.help(match config.platform.guest_zero {
+        true => {
+            "all of it must lie below 1GiB in the region at guest address 0: enlarge that region, \
+             or take a smaller kernel or initrd"
+        }
+        false => {
+            "all of it must lie in the first region: enlarge that region, or take a smaller kernel \
+             or initrd"
+        }
+    })
 }
 
 /// The aligned range that follows another.

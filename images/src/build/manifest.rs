@@ -148,7 +148,7 @@ fn arm64(config: &Config, body: &Body) -> anyhow::Result<Arm64> {
         distributor: arm.distributor.base,
         redistributor: arm.redistributor.base,
         redistributor_guest: arm.redistributor.base,
-        uart: arm.uart,
+        uart: arm.uart(),
         machine_tree: arm.machine_tree,
         code_bytes: body.code,
         guarded: config.guest.guarded.into(),

@@ -7,6 +7,7 @@ mod assemble;
 mod elf;
 mod fault;
 mod firmware;
+mod initrd;
 mod inputs;
 mod kernel;
 mod kernel_arm64;
@@ -16,6 +17,7 @@ pub mod output;
 mod pack;
 mod report;
 mod rtas;
+mod sniff;
 mod tables;
 mod tree;
 mod tree_arm64;
@@ -32,7 +34,7 @@ use anyhow::Context;
 
 use crate::check::refuse;
 use crate::cli::BuildArgs;
-use crate::config::checked::{Compression, Config};
+use crate::config::checked::{Compression, Config, GuestFiles, Placed};
 use crate::config::diagnostic::{Diagnostic, Refusal};
 use crate::config::{self, Loaded, units};
 use crate::exit;
@@ -51,7 +53,7 @@ pub fn build(args: &BuildArgs) -> anyhow::Result<u8> {
     let overrides = config::build_overrides(args)?;
     let loaded = match config::load(&args.board.board, overrides)? {
         Ok(loaded) => loaded,
-        Err(refusal) => return Ok(refuse(&refusal, args.board.json)),
+        Err(refusal) => return Ok(refuse(&with_files(refusal)?, args.board.json)),
     };
     match image(&loaded) {
         Ok(image) => {
@@ -99,9 +101,11 @@ pub fn preflight(loaded: &Loaded) -> anyhow::Result<Preflight> {
     let root = inputs::root()?;
     let config = &loaded.config;
     let mut result = Preflight::default();
-    let kernel = result.keep(inputs::guest_file(&root, &config.guest.kernel, Kind::Kernel))?;
-    let initrd = result.keep(initrd(&root, config))?;
-    let (Some(kernel), Some(initrd)) = (kernel, initrd) else { return Ok(result) };
+    let files = result.files(&root, &config.files())?;
+    let (Some(kernel), initrd) = (files.kernel, files.initrd) else { return Ok(result) };
+    if initrd.is_none() && config.guest.initrd.is_some() {
+        return Ok(result);
+    }
     if !inputs::has_firmware(&root, config.platform.family) {
         let fits = kernel::lay_out(&kernel, config)
             .and_then(|kernel| guest_layout(config, &kernel, initrd.as_ref()));
@@ -115,7 +119,44 @@ pub fn preflight(loaded: &Loaded) -> anyhow::Result<Preflight> {
     Ok(result)
 }
 
+/// A refusal, with what is wrong with the guest's files as far as the config names them.
+///
+/// # Errors
+/// A failure that is no mistake in the input.
+pub fn with_files(refusal: Refusal) -> anyhow::Result<Refusal> {
+    let Some(files) = &refusal.files else { return Ok(refusal) };
+    let mut result = Preflight::default();
+    result.files(&inputs::root()?, files)?;
+    Ok(refusal.with(result.mistakes))
+}
+
+/// The guest's files that are in order.
+struct Files {
+    kernel: Option<Input>,
+    initrd: Option<Input>,
+}
+
 impl Preflight {
+    /// Reads the guest's files and judges each by itself.
+    fn files(&mut self, root: &Path, named: &GuestFiles) -> anyhow::Result<Files> {
+        let GuestFiles { platform, format, kernel, initrd } = named;
+        let read = |named: &Placed<String>, kind| inputs::guest_file(root, platform, named, kind);
+        let kernel = kernel.as_ref().map(|named| {
+            let input = read(named, Kind::Kernel)?;
+            kernel::identify(&input, platform, *format)?;
+            Ok(input)
+        });
+        let initrd = initrd.as_ref().map(|named| {
+            let input = read(named, Kind::Initrd)?;
+            initrd::check(&input)?;
+            Ok(input)
+        });
+        Ok(Files {
+            kernel: kernel.map(|kernel| self.keep(kernel)).transpose()?.flatten(),
+            initrd: initrd.map(|initrd| self.keep(initrd)).transpose()?.flatten(),
+        })
+    }
+
     /// Sorts an outcome in: a value, a mistake, or a recipe that was never made.
     fn keep<T>(&mut self, outcome: Result<T, Fault>) -> anyhow::Result<Option<T>> {
         match outcome {
@@ -139,7 +180,7 @@ pub fn image(loaded: &Loaded) -> Result<Vec<u8>, Fault> {
     let config = &loaded.config;
     let root = inputs::root()?;
     let inputs = Inputs {
-        kernel: inputs::guest_file(&root, &config.guest.kernel, Kind::Kernel)?,
+        kernel: inputs::guest_file(&root, &config.platform, &config.guest.kernel, Kind::Kernel)?,
         initrd: initrd(&root, config)?,
         loader: inputs::firmware_file(&root, config.platform.family, "loader.elf")?,
         body: inputs::firmware_file(&root, config.platform.family, "body.elf")?,
@@ -194,12 +235,10 @@ pub fn image(loaded: &Loaded) -> Result<Vec<u8>, Fault> {
 }
 
 fn initrd(root: &Path, config: &Config) -> Result<Option<Input>, Fault> {
-    config
-        .guest
-        .initrd
-        .as_ref()
-        .map(|named| inputs::guest_file(root, named, Kind::Initrd))
-        .transpose()
+    let Some(named) = &config.guest.initrd else { return Ok(None) };
+    let input = inputs::guest_file(root, &config.platform, named, Kind::Initrd)?;
+    initrd::check(&input)?;
+    Ok(Some(input))
 }
 
 /// Lays out what the guest is handed. The tree's size is learnt from a tree with other addresses.

@@ -39,6 +39,29 @@ pub struct Config {
     pub platform: Platform,
 }
 
+/// The guest's files, as a config names them.
+#[derive(Clone, Debug)]
+pub struct GuestFiles {
+    /// The machine.
+    pub platform: Platform,
+    /// The kernel's format, if it is one.
+    pub format: Option<Format>,
+    /// Recipe or path of the kernel.
+    pub kernel: Option<Placed<String>>,
+    /// Recipe or path of the initial file system.
+    pub initrd: Option<Placed<String>>,
+}
+
+impl Config {
+    /// The guest's files.
+    #[must_use]
+    pub fn files(&self) -> GuestFiles {
+        let Guest { kernel, initrd, format, .. } = &self.guest;
+        let (kernel, initrd) = (Some(kernel.clone()), initrd.clone());
+        GuestFiles { platform: self.platform, format: Some(*format), kernel, initrd }
+    }
+}
+
 /// A flash partition.
 #[derive(Clone, Debug)]
 pub struct Flash {
@@ -149,6 +172,8 @@ pub struct Device {
     pub model: Option<(Model, u32)>,
     /// Where the host address was written.
     pub host_span: Span,
+    /// Where the interrupt was written.
+    pub irq_span: Span,
     /// It moves data by itself, and the config trusts it.
     pub dma_trusted: bool,
     /// What `anchorite run` puts into its slot.

@@ -3,6 +3,7 @@
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::Serialize;
 
+use super::checked::GuestFiles;
 use super::source::{Source, Sources, Span};
 
 /// A place and what is to be said about it.
@@ -72,6 +73,8 @@ pub struct Refusal {
     pub sources: Sources,
     /// The mistakes, in source order.
     pub diagnostics: Vec<Diagnostic>,
+    /// The guest's files, as far as the config names them: they can be judged whatever else is wrong.
+    pub files: Option<Box<GuestFiles>>,
 }
 
 impl Refusal {
@@ -80,7 +83,13 @@ impl Refusal {
     pub fn new(sources: Sources, mut diagnostics: Vec<Diagnostic>) -> Self {
         diagnostics
             .sort_by_key(|diagnostic| (diagnostic.primary.span.start, diagnostic.primary.span.end));
-        Self { sources, diagnostics }
+        Self { sources, diagnostics, files: None }
+    }
+
+    /// Adds mistakes.
+    #[must_use]
+    pub fn with(self, more: Vec<Diagnostic>) -> Self {
+        Self::new(self.sources, [self.diagnostics, more].concat())
     }
 
     /// The text for people: each mistake with the lines it is in.

@@ -6,13 +6,16 @@
 //! Each step reports all that it finds and cuts it out, so that one run names every mistake.
 pub mod checked;
 pub mod diagnostic;
+#[cfg(test)]
+mod oracle;
 pub mod overrides;
 pub mod platform;
 pub mod raw;
 mod rules;
 mod source;
 mod space;
-mod structure;
+pub mod structure;
+mod syntax;
 pub mod units;
 
 use std::path::Path;
@@ -96,23 +99,19 @@ pub fn judge(name: &str, text: String, overrides: Vec<Override>) -> Result<Loade
     let placed: Vec<Placed<'_>> =
         overrides.iter().map(|over| Placed::new(over, &mut sources)).collect();
     let mut found = Vec::new();
-    let config = judge_tree(&text, &placed, &mut found);
+    let judged = judge_tree(&text, &placed, &mut found);
     drop(placed);
-    match config {
+    match judged.config {
         Some(config) if found.is_empty() => Ok(Loaded { config, sources, overrides, text }),
-        _ => Err(Refusal::new(sources, found)),
+        _ => Err(Refusal { files: judged.files.map(Box::new), ..Refusal::new(sources, found) }),
     }
 }
 
-fn judge_tree(text: &str, placed: &[Placed<'_>], found: &mut Vec<Diagnostic>) -> Option<Config> {
+fn judge_tree(text: &str, placed: &[Placed<'_>], found: &mut Vec<Diagnostic>) -> rules::Judged {
     let (mut root, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        let span = error.span().unwrap_or(0..0);
-        found.push(Diagnostic::new("syntax", error.message(), span, "this is not TOML"));
-    }
-    if !errors.is_empty() {
+    if !syntax::report(text, &errors, found) {
         // What a parser recovers from broken text would only yield mistakes that nobody made.
-        return None;
+        return rules::Judged::default();
     }
     let schema = raw::schema();
     for over in placed {
@@ -124,7 +123,7 @@ fn judge_tree(text: &str, placed: &[Placed<'_>], found: &mut Vec<Diagnostic>) ->
         Err(error) => {
             let span = error.span().unwrap_or(0..0);
             found.push(Diagnostic::new("wrong-type", error.message(), span, ""));
-            None
+            rules::Judged::default()
         }
     }
 }

@@ -79,7 +79,7 @@ impl<'o> Placed<'o> {
         let value = self.value(schema_at(schema, &path));
         let table = std::mem::take(root.get_mut());
         let mut tree = Spanned::new(root.span(), DeValue::Table(table));
-        if let Err(reason) = put(&mut tree, &path, value, &self.span) {
+        if let Err(reason) = put(&mut tree, Some(schema), &path, value, &self.span) {
             let title = format!("`{}` cannot be set", self.over.key);
             found.push(Diagnostic::new("override", title, self.span.clone(), reason));
         }
@@ -136,9 +136,10 @@ fn respan<'d>(value: Spanned<DeValue<'d>>, span: &Span) -> Spanned<DeValue<'d>> 
     Spanned::new(span.clone(), value)
 }
 
-/// Puts a value at a path, creating tables on the way.
+/// Puts a value at a path, creating tables and lists on the way.
 fn put<'d>(
     node: &mut Spanned<DeValue<'d>>,
+    schema: Option<&Schema>,
     path: &[&str],
     value: Spanned<DeValue<'d>>,
     span: &Span,
@@ -147,7 +148,14 @@ fn put<'d>(
         *node = value;
         return Ok(());
     };
-    let empty = || Spanned::new(span.clone(), DeValue::Table(DeTable::new()));
+    let below = schema.and_then(|schema| schema_at(schema, &[segment]));
+    let empty = || {
+        let value = match below {
+            Some(schema) if schema["type"] == "array" => DeValue::Array(DeArray::new()),
+            _ => DeValue::Table(DeTable::new()),
+        };
+        Spanned::new(span.clone(), value)
+    };
     match node.get_mut() {
         DeValue::Table(table) => {
             if !table.contains_key(*segment) {
@@ -155,7 +163,7 @@ fn put<'d>(
                 table.insert(key, empty());
             }
             match table.get_mut(*segment) {
-                Some(next) => put(next, rest, value, span),
+                Some(next) => put(next, below, rest, value, span),
                 None => Ok(()),
             }
         }
@@ -169,7 +177,7 @@ fn put<'d>(
                 array.push(empty());
             }
             match array.get_mut(index) {
-                Some(next) => put(next, rest, value, span),
+                Some(next) => put(next, below, rest, value, span),
                 None => Ok(()),
             }
         }

@@ -5,6 +5,8 @@ use anchorite_spec::manifest::{
     ARCH_ARM64, ARCH_POWER9, BOOT_ARM64_IMAGE, BOOT_ELF, BOOT_FLAT, BOOT_OPAL_PAYLOAD,
 };
 
+use super::checked::Model;
+
 /// Facts of a platform and of its earlier firmware.
 #[derive(Clone, Copy, Debug)]
 pub struct Platform {
@@ -14,6 +16,8 @@ pub struct Platform {
     pub boot: u32,
     /// Where the firmware's ELFs are, under `target/firmware/`.
     pub family: &'static str,
+    /// Debian's name of the guest's architecture.
+    pub debian: &'static str,
     /// ELF's number of the machine.
     pub elf: u16,
     /// The exception vectors, or the page of the anchor.
@@ -36,8 +40,16 @@ pub struct Platform {
     pub boot_stack: u64,
     /// The most vCPUs.
     pub vcpus: usize,
-    /// Registers that would let a guest reach round its walls, with their owners.
-    pub forbidden: &'static [(&'static str, Range)],
+    /// Registers that would let a guest reach round its walls, with their owners: the first chip's.
+    forbidden: &'static [(&'static str, Range)],
+    /// Registers of devices that move data by themselves, the first chip's.
+    masters: &'static [(&'static str, Range)],
+    /// Chips that a machine may have; each has its registers at the same place of its own.
+    chips: u64,
+    /// Where the machine has registers, and no RAM.
+    pub registers: Range,
+    /// Bits of the machine's addresses, if its processor has no fewer.
+    pub real_bits: u32,
     /// What only Arm machines have.
     pub arm: Option<Arm>,
 }
@@ -49,8 +61,9 @@ pub struct Arm {
     pub distributor: Range,
     /// The first CPU's redistributor; the others follow.
     pub redistributor: Range,
-    /// The UART that firmware and guest share.
-    pub uart: u64,
+    /// Devices that the board has once, at a place of their own: the UART that firmware and guest
+    /// share, and the clock.
+    pub fixed: [Fixed; 2],
     /// The machine's tree, if no register leads to it.
     pub machine_tree: u64,
     /// The flash that the machine starts from, if told to.
@@ -59,6 +72,27 @@ pub struct Arm {
     pub its: Range,
     /// Slots for virtio devices, which move data by themselves and have no IOMMU before them.
     pub virtio: Slots,
+}
+
+impl Arm {
+    /// The UART that firmware and guest share.
+    #[must_use]
+    pub fn uart(&self) -> u64 {
+        self.fixed[0].range.base
+    }
+}
+
+/// A device that the board has once.
+#[derive(Clone, Copy, Debug)]
+pub struct Fixed {
+    /// What it is.
+    pub model: Model,
+    /// How messages name it.
+    pub name: &'static str,
+    /// Its registers.
+    pub range: Range,
+    /// Its interrupt, among the shared ones.
+    pub irq: u32,
 }
 
 /// Registers of the same kind in a row.
@@ -103,6 +137,29 @@ impl Platform {
         platform
     }
 
+    /// Registers of any chip that would let a guest reach round its walls, with their owners.
+    pub fn forbidden(&self) -> impl Iterator<Item = (&'static str, Range)> + use<> {
+        self.on_each_chip(self.forbidden)
+    }
+
+    /// Registers of any chip's devices that move data by themselves, with their owners.
+    pub fn masters(&self) -> impl Iterator<Item = (&'static str, Range)> + use<> {
+        self.on_each_chip(self.masters)
+    }
+
+    fn on_each_chip(
+        &self,
+        list: &'static [(&'static str, Range)],
+    ) -> impl Iterator<Item = (&'static str, Range)> + use<> {
+        /// Between one chip's addresses and the next one's on POWER9.
+        const CHIP_SHIFT: u32 = 42;
+        (0..self.chips).flat_map(move |chip| {
+            list.iter().map(move |&(owner, range)| {
+                (owner, Range::new(range.base + (chip << CHIP_SHIFT), range.size))
+            })
+        })
+    }
+
     /// Where the image is kept and how messages name that.
     #[must_use]
     pub fn store(&self) -> (Range, &'static str) {
@@ -126,6 +183,7 @@ pub const POWERNV: Platform = Platform {
     arch: ARCH_POWER9,
     boot: BOOT_OPAL_PAYLOAD,
     family: "power9",
+    debian: "ppc64el",
     elf: 21,
     vectors: Range::new(0, 0x2000),
     load_window: Range::new(0x2000_0000, 0x0800_0000),
@@ -142,6 +200,10 @@ pub const POWERNV: Platform = Platform {
     boot_stack: 64 << 10,
     vcpus: 4,
     forbidden: &FORBIDDEN,
+    masters: &[("PCI devices", Range::new(0x0006_0000_0000_0000, 0x100_0000_0000))],
+    chips: 16,
+    registers: Range::new(0x0006_0000_0000_0000, 0x0002_0000_0000_0000),
+    real_bits: 51,
     arm: None,
 };
 
@@ -150,6 +212,7 @@ pub const QEMU_VIRT: Platform = Platform {
     arch: ARCH_ARM64,
     boot: BOOT_ARM64_IMAGE,
     family: "arm64",
+    debian: "arm64",
     elf: 183,
     vectors: Range::new(anchorite_spec::anchor::ARM64_ADDRESS, 0x1000),
     load_window: Range::new(0x4020_0000, 0x07E0_0000),
@@ -166,10 +229,27 @@ pub const QEMU_VIRT: Platform = Platform {
     boot_stack: 96 << 10,
     vcpus: 4,
     forbidden: &VIRT_FORBIDDEN,
+    masters: &[("virtio slots", Range::new(0x0A00_0000, 0x4000))],
+    chips: 1,
+    registers: Range::new(0, 0x4000_0000),
+    real_bits: 48,
     arm: Some(Arm {
         distributor: Range::new(0x0800_0000, 0x1_0000),
         redistributor: Range::new(0x080A_0000, 0x2_0000),
-        uart: 0x0900_0000,
+        fixed: [
+            Fixed {
+                model: Model::Pl011,
+                name: "PL011",
+                range: Range::new(0x0900_0000, 0x1000),
+                irq: 1,
+            },
+            Fixed {
+                model: Model::Pl031,
+                name: "PL031",
+                range: Range::new(0x0901_0000, 0x1000),
+                irq: 2,
+            },
+        ],
         machine_tree: 0x4000_0000,
         flash: Range::new(0, 0x0400_0000),
         its: Range::new(0x0808_0000, 0x2_0000),
@@ -178,7 +258,7 @@ pub const QEMU_VIRT: Platform = Platform {
 };
 
 /// Registers of QEMU's `virt` that would let a guest reach round its walls.
-const VIRT_FORBIDDEN: [(&str, Range); 7] = [
+const VIRT_FORBIDDEN: [(&str, Range); 10] = [
     ("the flash that holds firmware", Range::new(0, 0x0800_0000)),
     (
         "the interrupt distributor beside the firmware's own mapping",
@@ -197,11 +277,17 @@ const VIRT_FORBIDDEN: [(&str, Range); 7] = [
         Range::new(0x0902_0000, 0x1_0000),
     ),
     ("the IOMMU", Range::new(0x0905_0000, 0x2_0000)),
+    ("devices of the platform bus, which may move data", Range::new(0x0C00_0000, 0x0200_0000)),
     ("PCI devices, which move data by themselves", Range::new(0x1000_0000, 0x3000_0000)),
+    ("the set-up registers of PCI devices", Range::new(0x40_1000_0000, 0x1000_0000)),
+    ("PCI devices, which move data by themselves", Range::new(0x80_0000_0000, 0x80_0000_0000)),
 ];
 
 /// Registers of chip 0 that would let a guest reach round its walls, with their owners.
-const FORBIDDEN: [(&str, Range); 6] = [
+const FORBIDDEN: [(&str, Range); 9] = [
+    ("the set-up registers of PCI host bridges", Range::new(0x0006_00C3_0000_0000, 0x1_0000_0000)),
+    ("the service processor's interrupt bridge", Range::new(0x0006_0302_0300_0000, 0x10_0000)),
+    ("the service processor's interrupt pages", Range::new(0x0006_0302_031C_0000, 0x1_0000)),
     ("the interrupt sources of the whole machine", ESB_WINDOW),
     ("the interrupt controller's event queues", Range::new(0x0006_0180_0000_0000, 0x10_0000_0000)),
     ("the interrupt controller's set-up registers", Range::new(0x0006_0302_0310_0000, 0x8_0000)),

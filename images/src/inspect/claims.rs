@@ -335,7 +335,7 @@ impl Image<'_> {
             if self.frames().iter().any(|frame| *frame == (range, guest(mapping), mapping.perms)) {
                 continue;
             }
-            for &(owner, forbidden) in self.platform.forbidden {
+            for (owner, forbidden) in self.platform.forbidden() {
                 claim(!forbidden.overlaps(range), || {
                     format!("`{name}` {} gives the guest {owner}", units::range(range))
                 })?;
@@ -354,7 +354,7 @@ impl Image<'_> {
             claim(same && [0, arm.its.base].contains(&stated.its), || {
                 "the interrupt controller is not where the platform has it".into()
             })?;
-            claim(stated.uart == arm.uart, || "the UART is not the platform's".into())?;
+            claim(stated.uart == arm.uart(), || "the UART is not the platform's".into())?;
             return self.frames().iter().try_for_each(|frame| {
                 let found = self
                     .of_kind(MAP_DEVICE)

@@ -4,8 +4,9 @@ use anchorite_spec::Range;
 use anchorite_tables::stage2::Stage2;
 
 use super::{Cpu, GuestDraft, Rules};
-use crate::config::checked::Model;
+use crate::config::checked::{Device, Placed};
 use crate::config::diagnostic::Diagnostic;
+use crate::config::platform::Arm;
 use crate::config::raw::{RawConfig, RawGuest};
 use crate::config::units;
 
@@ -38,7 +39,6 @@ impl Rules<'_> {
             let mistake = Diagnostic::new("fwb", title, fwb.span.clone(), "it would have to");
             self.report(mistake.help(help));
         }
-        let span = raw.guest.as_ref().map_or(0..0, |guest| guest.span());
         if let Some(guest) = &raw.guest {
             self.console(guest.get_ref());
         }
@@ -47,26 +47,15 @@ impl Rules<'_> {
             let help = "leave it out: the interrupt controller is the platform's GICv3";
             self.report(Diagnostic::new("xive", title, xive.span(), "POWER9's").help(help));
         }
-        // The guest finds its CPUs in the redistributors' frames, in the machine's order.
-        let in_order = guest.vcpus.iter().zip(0..).all(|(cpu, index)| *cpu == index);
-        if !in_order {
-            let title = "the vCPUs must be the machine's CPUs 0, 1, 2 and so on, in this order";
-            self.report(Diagnostic::new("vcpu", title, span.clone(), "in this guest"));
-        }
-        let uart = Range::new(arm.uart, 0x1000);
-        let consoles =
-            guest.devices.iter().filter(|d| matches!(d.value.model, Some((Model::Pl011, _))));
-        for device in consoles.filter(|device| device.value.host != uart) {
-            let title = format!("device `{}` is not the board's PL011", device.value.name);
-            let span = device.value.host_span.clone();
-            let help = format!("it is at {}", units::range(uart));
-            self.report(Diagnostic::new("registers", title, span, "not there").help(help));
-        }
+        self.cpu_order(&guest.vcpus);
+        self.fixed_devices(guest, &arm);
         let last = arm.redistributor.size * guest.vcpus.len() as u64;
-        for (name, range) in [
+        let mut frames = vec![
             ("the interrupt distributor", arm.distributor),
             ("the interrupt redistributors", Range::new(arm.redistributor.base, last)),
-        ] {
+        ];
+        frames.extend(guest.its.as_ref().map(|_| ("the interrupt translation service", arm.its)));
+        for (name, range) in frames {
             let memory = guest.memory.iter().map(|m| (&m.value.name, m.value.guest, &m.span));
             let devices = guest.devices.iter().map(|d| (&d.value.name, d.value.pages().0, &d.span));
             for (other, _, span) in memory.chain(devices).filter(|(_, at, _)| at.overlaps(range)) {
@@ -79,6 +68,53 @@ impl Rules<'_> {
                         ),
                 );
             }
+        }
+    }
+
+    /// The guest finds its CPUs in the redistributors' frames, in the machine's order.
+    fn cpu_order(&mut self, vcpus: &[Placed<u32>]) {
+        let twice = |cpu: &Placed<u32>| vcpus.iter().filter(|c| c.value == cpu.value).count() > 1;
+        let mut wrong = vcpus.iter().zip(0..).filter(|(cpu, index)| cpu.value != *index);
+        let Some((cpu, index)) = wrong.next().filter(|_| !vcpus.iter().any(twice)) else { return };
+        let title = "the vCPUs must be the machine's CPUs 0, 1, 2 and so on, in this order";
+        let label = format!("vCPU {index} is on CPU {}", cpu.value);
+        self.report(
+            Diagnostic::new("vcpu", title, cpu.span.clone(), label)
+                .help(format!("write `cpu = {index}`: arm64 guests start on CPU 0")),
+        );
+    }
+
+    /// Devices that the board has once are where the board has them.
+    fn fixed_devices(&mut self, guest: &GuestDraft, arm: &Arm) {
+        for device in &guest.devices {
+            let Some((model, irq)) = device.value.model else { continue };
+            let Some(fixed) = arm.fixed.iter().find(|fixed| fixed.model == model) else { continue };
+            let Device { name, host, host_span, irq_span, .. } = &device.value;
+            if *host != fixed.range {
+                let title = format!("device `{name}` is not the board's {}", fixed.name);
+                let help = format!("it is at {}", units::range(fixed.range));
+                let mistake = Diagnostic::new("registers", title, host_span.clone(), "not there");
+                self.report(mistake.help(help));
+            } else if irq != fixed.irq {
+                let title = format!("device `{name}` has interrupt {}, not {irq}", fixed.irq);
+                let label = format!("the board's {} has another", fixed.name);
+                let mistake = Diagnostic::new("irq", title, irq_span.clone(), label);
+                self.report(mistake.help(format!("write `irq = {}`", fixed.irq)));
+            }
+        }
+        let described = |device: &Placed<Device>| device.value.model.map(|(_, irq)| irq);
+        for (index, device) in guest.devices.iter().enumerate() {
+            let Some(irq) = described(device) else { continue };
+            let before = &guest.devices[..index];
+            let Some(first) = before.iter().find(|d| described(d) == Some(irq)) else { continue };
+            let names = [&device.value.name, &first.value.name];
+            let title =
+                format!("devices `{}` and `{}` have the same interrupt", names[0], names[1]);
+            self.report(
+                Diagnostic::new("irq", title, device.value.irq_span.clone(), "second time")
+                    .also(first.value.irq_span.clone(), "first time")
+                    .help("give each device the interrupt that the machine wired it to"),
+            );
         }
     }
 

@@ -36,6 +36,7 @@ impl Rules<'_> {
                 );
             }
         }
+        self.ram_is_memory(ram);
         let mut inside = Vec::new();
         if let Some(memory) = firmware.and_then(|firmware| firmware.memory.as_ref()) {
             inside.push(("the firmware's memory".to_owned(), memory.value, &memory.span));
@@ -48,15 +49,53 @@ impl Rules<'_> {
             if !ram.iter().any(|ram| ram.value.contains(range)) {
                 let title = format!("{name} does not lie in RAM");
                 let list: Vec<String> = ram.iter().map(|ram| units::range(ram.value)).collect();
+                let crosses = ram.iter().filter(|ram| ram.value.overlaps(range)).count() > 1;
+                let help = match crosses {
+                    true => {
+                        "it crosses from one range of RAM to another: join them where nothing \
+                             lies between, or move it into one"
+                    }
+                    false => "move or shrink it, or describe more RAM",
+                };
                 self.report(
                     Diagnostic::new("ram-bounds", title, span.clone(), units::range(range))
                         .also(ram[0].span.clone(), format!("RAM: {}", list.join(", ")))
-                        .help("move or shrink it, or describe more RAM"),
+                        .help(help),
                 );
             }
         }
         if let Some(guest) = guest {
             self.guest_bounds(guest, ram);
+        }
+    }
+
+    /// RAM stands in addresses that the processor has, and not where the machine has registers.
+    fn ram_is_memory(&mut self, ram: &[Placed<Range>]) {
+        let registers = self.platform.registers;
+        for (index, Placed { value, span }) in ram.iter().enumerate() {
+            if value.overlaps(registers) {
+                let title = format!("ram.{index} covers the machine's registers");
+                let note = format!("the machine's registers: {}", units::range(registers));
+                self.report(
+                    Diagnostic::new("ram-bounds", title, span.clone(), units::range(*value))
+                        .note(note)
+                        .help("describe only what is RAM, in several [[ram]] if need be"),
+                );
+            }
+            self.real_address(&format!("ram.{index}"), *value, span);
+        }
+    }
+
+    /// A range of the machine's addresses is one that its processor can reach.
+    fn real_address(&mut self, name: &str, range: Range, span: &Span) {
+        let bits = self.real_bits;
+        if range.base.saturating_add(range.size) > 1 << bits {
+            let title = format!("{name} lies beyond the processor's last address");
+            self.report(
+                Diagnostic::new("address-limit", title, span.clone(), units::range(range))
+                    .note(format!("the processor has {bits} bits of real address"))
+                    .help(format!("it must end at {:#x} or below", 1u64 << bits)),
+            );
         }
     }
 
@@ -125,11 +164,8 @@ impl Rules<'_> {
                     .help("memory for the guest goes into [[guest.memory]]"),
             );
         }
-        if range.base >> 57 != 0 || range.base.saturating_add(range.size) > 1 << 57 {
-            let title = format!("{name} lies beyond the machine's last address");
-            self.report(Diagnostic::new("address-limit", title, span.clone(), units::range(range)));
-        }
-        for &(owner, forbidden) in self.platform.forbidden {
+        self.real_address(name, range, &span);
+        for (owner, forbidden) in self.platform.forbidden() {
             if forbidden.overlaps(range) {
                 let title = format!("{name} would give the guest {owner}");
                 self.report(

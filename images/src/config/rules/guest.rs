@@ -62,14 +62,24 @@ impl Rules<'_> {
         if raw.xive.is_none() && draft.needs_xive {
             let title = "`guest.xive` is missing";
             let help = "add a table [guest.xive]: The guest's interrupt controller.";
-            self.report(Diagnostic::new("missing-key", title, whole, "in `guest`").help(help));
+            let mistake = Diagnostic::new("missing-key", title, whole.clone(), "in `guest`");
+            self.report(mistake.help(help));
         }
         self.names(&draft);
         let mappings = draft.mappings(self.platform.arm.is_some());
         if mappings > MAPPINGS {
             let title = format!("the guest has more than {MAPPINGS} regions");
-            let span = raw.device.as_ref().map_or(0..0, Spanned::span);
-            self.report(Diagnostic::new("count", title, span, format!("{mappings} in all")));
+            let longest = match (&raw.memory, &raw.device) {
+                (Some(memory), Some(device)) if memory.get_ref().len() < device.get_ref().len() => {
+                    device.get_ref().last().map(Spanned::span)
+                }
+                (Some(memory), _) => memory.get_ref().last().map(Spanned::span),
+                (None, device) => device.as_ref().map(Spanned::span),
+            };
+            let label = format!("{mappings} in all, with the interrupt controller's");
+            let help = "join regions that lie side by side in guest and host";
+            let mistake = Diagnostic::new("count", title, longest.unwrap_or(whole), label);
+            self.report(mistake.help(help));
         }
         draft
     }
@@ -167,7 +177,7 @@ impl Rules<'_> {
         Some(if format == 1 { Format::Elf } else { Format::Auto })
     }
 
-    pub(super) fn vcpus(&mut self, raw: &RawGuest) -> Vec<u32> {
+    pub(super) fn vcpus(&mut self, raw: &RawGuest) -> Vec<Placed<u32>> {
         let Some(list) = &raw.vcpu else { return Vec::new() };
         let entries = list.get_ref();
         if entries.is_empty() {
@@ -180,26 +190,27 @@ impl Rules<'_> {
             let help = format!("leave {most} [[guest.vcpu]]");
             self.report(Diagnostic::new("half-built", title, span, "one too many").help(help));
         }
-        let mut cpus: Vec<(u32, Span)> = Vec::new();
+        let mut cpus: Vec<Placed<u32>> = Vec::new();
         for written in entries.iter().filter_map(|entry| entry.get_ref().cpu.as_ref()) {
             let cpu = u32::try_from(*written.get_ref()).ok().filter(|cpu| *cpu < VCPUS as u32);
             let Some(cpu) = cpu else {
                 let title = format!("`cpu` is 0 to {}", VCPUS - 1);
                 let label = format!("this is {}", written.get_ref());
-                self.report(Diagnostic::new("vcpu", title, written.span(), label));
+                let help = "machines have this many CPUs here at most: name one of them";
+                self.report(Diagnostic::new("vcpu", title, written.span(), label).help(help));
                 continue;
             };
-            if let Some((_, first)) = cpus.iter().find(|(known, _)| *known == cpu) {
+            if let Some(first) = cpus.iter().find(|known| known.value == cpu) {
                 let title = format!("CPU {cpu} is given to two vCPUs");
                 self.report(
                     Diagnostic::new("vcpu", title, written.span(), "second time")
-                        .also(first.clone(), "first time")
+                        .also(first.span.clone(), "first time")
                         .help("give each vCPU a CPU of its own"),
                 );
             }
-            cpus.push((cpu, written.span()));
+            cpus.push(Placed { value: cpu, span: written.span() });
         }
-        cpus.into_iter().map(|(cpu, _)| cpu).collect()
+        cpus
     }
 
     pub(super) fn xive(
@@ -230,7 +241,8 @@ impl Rules<'_> {
         if (count as usize) < vcpus {
             let title = "fewer interrupt sources than vCPUs";
             let label = format!("{vcpus} are needed");
-            self.report(Diagnostic::new("sources", title, sources.span(), label));
+            let help = format!("write `sources = {vcpus}` or more");
+            self.report(Diagnostic::new("sources", title, sources.span(), label).help(help));
         }
         let (tima, tima_host, esb) = (tima?, tima_host?, esb?);
         let value = Xive {

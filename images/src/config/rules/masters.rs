@@ -10,23 +10,12 @@ use crate::config::units;
 
 impl Rules<'_> {
     pub(super) fn masters(&mut self, guest: Option<&GuestDraft>) {
-        let (Some(arm), Some(guest)) = (self.platform.arm, guest) else { return };
+        let Some(guest) = guest else { return };
+        guest.devices.iter().for_each(|device| self.untrusted(device));
+        let Some(arm) = self.platform.arm else { return };
         for device in &guest.devices {
             if let Some((Model::VirtioMmio, irq)) = device.value.model {
                 self.slot(device, irq, arm.virtio);
-            }
-            let reached = device.value.pages().1;
-            if !device.value.dma_trusted && reached.overlaps(arm.virtio.range) {
-                let title = format!("device `{}` can move data by itself", device.value.name);
-                let label = units::range(reached);
-                self.report(
-                    Diagnostic::new("masters", title, device.value.host_span.clone(), label)
-                        .note(format!("virtio slots: {}", units::range(arm.virtio.range)))
-                        .help(
-                            "no table holds it back: write `dma = \"trusted\"` if you trust it with \
-                             all memory, or leave it out",
-                        ),
-                );
             }
         }
         let device = guest.devices.iter().find(|device| device.value.dma_trusted);
@@ -49,9 +38,28 @@ impl Rules<'_> {
         }
     }
 
+    /// What can move data by itself is trusted to, or is no device of the guest's.
+    fn untrusted(&mut self, device: &Placed<Device>) {
+        let reached = device.value.pages().1;
+        let mut masters = self.platform.masters().filter(|(_, range)| range.overlaps(reached));
+        let Some((owner, range)) = masters.next().filter(|_| !device.value.dma_trusted) else {
+            return;
+        };
+        let title = format!("device `{}` can move data by itself", device.value.name);
+        let label = units::range(reached);
+        self.report(
+            Diagnostic::new("masters", title, device.value.host_span.clone(), label)
+                .note(format!("{owner}: {}", units::range(range)))
+                .help(
+                    "no table holds it back: write `dma = \"trusted\"` if you trust it with all \
+                     memory, or leave it out",
+                ),
+        );
+    }
+
     /// The device is one of the slots, seen at the same place in its page.
     fn slot(&mut self, device: &Placed<Device>, irq: u32, slots: Slots) {
-        let Device { name, guest, host, host_span, .. } = &device.value;
+        let Device { name, guest, host, host_span, irq_span, .. } = &device.value;
         let offset = host.base.wrapping_sub(slots.range.base);
         let within = slots.range.contains(*host) && host.size == slots.size;
         if !within || !offset.is_multiple_of(slots.size) {
@@ -68,7 +76,8 @@ impl Rules<'_> {
             let expected = slots.irq + slot;
             let title = format!("device `{name}` has interrupt {expected}, not {irq}");
             self.report(
-                Diagnostic::new("irq", title, host_span.clone(), format!("slot {slot}"))
+                Diagnostic::new("irq", title, irq_span.clone(), "another slot's")
+                    .also(host_span.clone(), format!("slot {slot}"))
                     .help(format!("write `irq = {expected}`")),
             );
         }

@@ -16,7 +16,9 @@ use std::collections::HashSet;
 
 use anchorite_spec::Range;
 
-use super::checked::{Compression, Config, Device, Flash, Format, Guest, Memory, Placed, Xive};
+use super::checked::{
+    Compression, Config, Device, Flash, Format, Guest, GuestFiles, Memory, Placed, Xive,
+};
 use super::diagnostic::Diagnostic;
 use super::platform::Platform;
 use super::raw::{Field, RawConfig};
@@ -25,13 +27,25 @@ use super::source::Span;
 /// Smallest page and alignment of guest RAM and of the firmware's memory.
 const PAGE: u64 = 0x1_0000;
 
-/// Judges a config. Without a result, at least one mistake was found.
-pub fn check(raw: &RawConfig, found: &mut Vec<Diagnostic>) -> Option<Config> {
+/// What is left of a config.
+#[derive(Default)]
+pub struct Judged {
+    /// All of it; without it, at least one mistake was found.
+    pub config: Option<Config>,
+    /// The guest's files, which can be judged by themselves.
+    pub files: Option<GuestFiles>,
+}
+
+/// Judges a config.
+pub fn check(raw: &RawConfig, found: &mut Vec<Diagnostic>) -> Judged {
     let board = raw.board.as_ref().map(|board| board.get_ref());
     let (arch, boot) = board.map_or((None, None), |board| (word(&board.arch), word(&board.boot)));
     let platform = Platform::of(arch, boot);
-    let mut rules = Rules { found, platform };
+    let mut rules = Rules { found, platform, real_bits: platform.real_bits };
     let board = rules.table(&raw.board, Rules::board);
+    if let Some(bits) = board.as_ref().and_then(|(_, cpu)| cpu.real_bits()) {
+        rules.real_bits = rules.real_bits.min(bits);
+    }
     let ram = rules.ram(raw);
     let firmware = rules.table(&raw.firmware, Rules::firmware);
     let guest = rules.table(&raw.guest, Rules::guest);
@@ -41,6 +55,27 @@ pub fn check(raw: &RawConfig, found: &mut Vec<Diagnostic>) -> Option<Config> {
     rules.guest_space(guest.as_ref());
     rules.arm64(raw, board.as_ref(), guest.as_ref());
     rules.masters(guest.as_ref());
+    let files = guest.as_ref().filter(|_| arch_is_known(arch)).map(|guest| GuestFiles {
+        platform,
+        format: guest.format,
+        kernel: guest.kernel.clone(),
+        initrd: guest.initrd.clone(),
+    });
+    let config = finish(platform, board, ram_ranges, firmware, guest);
+    Judged { config, files }
+}
+
+fn arch_is_known(arch: Option<&str>) -> bool {
+    matches!(arch, Some("power9" | "arm64"))
+}
+
+fn finish(
+    platform: Platform,
+    board: Option<(String, Cpu)>,
+    ram: Vec<Range>,
+    firmware: Option<FirmwareDraft>,
+    guest: Option<GuestDraft>,
+) -> Option<Config> {
     let (board, Cpu { pvr, pvr_mask, fwb, .. }) = board?;
     let FirmwareDraft { memory, debug_fault, debug_boot, flash } = firmware?;
     let guest = guest?.finish(fwb)?;
@@ -48,7 +83,7 @@ pub fn check(raw: &RawConfig, found: &mut Vec<Diagnostic>) -> Option<Config> {
         board,
         pvr,
         pvr_mask,
-        ram: ram_ranges,
+        ram,
         firmware: memory?,
         debug_fault,
         debug_boot,
@@ -79,7 +114,7 @@ struct GuestDraft {
     ipa_bits: Placed<u32>,
     fwb: Option<Placed<bool>>,
     xive_spans: XiveSpans,
-    vcpus: Vec<u32>,
+    vcpus: Vec<Placed<u32>>,
     memory: Vec<Placed<Memory>>,
     devices: Vec<Placed<Device>>,
 }
@@ -120,7 +155,7 @@ impl GuestDraft {
             its: self.its.is_some(),
             ipa_bits: self.ipa_bits.value,
             forced_write_back: self.fwb.map_or(cpu_has_fwb, |fwb| fwb.value),
-            vcpus: self.vcpus,
+            vcpus: self.vcpus.into_iter().map(|cpu| cpu.value).collect(),
             memory: self.memory,
             devices: self.devices,
         })
@@ -146,7 +181,17 @@ struct Cpu {
     fwb: bool,
 }
 
+impl Cpu {
+    /// Bits of physical address (Arm ARM, ID_AA64MMFR0_EL1.PARange).
+    fn real_bits(&self) -> Option<u32> {
+        const BITS: [u32; 7] = [32, 36, 40, 42, 44, 48, 52];
+        BITS.get(usize::try_from(self.pa_range?).ok()?).copied()
+    }
+}
+
 struct Rules<'f> {
     found: &'f mut Vec<Diagnostic>,
     platform: Platform,
+    /// Bits of the machine's addresses.
+    real_bits: u32,
 }

@@ -102,14 +102,25 @@ impl Rules<'_> {
             (Some(_), Some(irq)) if (0..=MOST).contains(irq.get_ref()) => {
                 Some((model?, *irq.get_ref() as u32))
             }
-            (_, Some(irq)) => {
-                let title = format!("`irq` is 0 to {MOST}, with `model`");
-                self.report(Diagnostic::new("irq", title, irq.span(), "this one"));
+            (Some(_), Some(irq)) => {
+                let title = format!("`irq` is 0 to {MOST}");
+                let label = format!("this is {}", irq.get_ref());
+                let help = "it counts the shared peripheral interrupts: 0 is the one that GIC \
+                            documents number 32";
+                self.report(Diagnostic::new("irq", title, irq.span(), label).help(help));
+                None
+            }
+            (None, Some(irq)) => {
+                let title = "`irq` needs `model`: only devices in the guest's tree have interrupts";
+                let help = "add the device's `model`, or leave `irq` out";
+                let label = "whose interrupt this is, is not said";
+                self.report(Diagnostic::new("irq", title, irq.span(), label).help(help));
                 None
             }
             (Some(model), None) => {
                 let title = "a device with `model` needs `irq`";
-                self.report(Diagnostic::new("irq", title, model.span(), "this model"));
+                let help = "add `irq`: the number of its shared peripheral interrupt";
+                self.report(Diagnostic::new("irq", title, model.span(), "this model").help(help));
                 None
             }
             (None, None) => None,
@@ -156,6 +167,7 @@ impl Rules<'_> {
             guest,
             host: Range::new(host.value, guest.size),
             model,
+            irq_span: raw.irq.as_ref().map_or_else(|| host.span.clone(), Spanned::span),
             host_span: host.span,
             dma_trusted: dma_trusted?,
             virtio,
