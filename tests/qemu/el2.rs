@@ -34,25 +34,31 @@ fn forced_write_back() -> Result<()> {
     probe::walls("v1", "neoverse-v1", &["--set", "board.cpu=neoverse-v1"])
 }
 
-/// Starts the second CPU, waits a while and powers off; the second CPU writes `x` for ever.
-const NOISE: [u32; 17] = [
+/// Starts the second CPU, waits until that has written `x` sixteen times and powers off; the second
+/// CPU writes for ever.
+const NOISE: [u32; 22] = [
     0xd280_0060, // movz x0, #0x0003
     0xf2b8_8000, // movk x0, #0xc400, lsl #16
     0xd280_0021, // mov x1, #1
-    0x1000_0142, // adr x2, second
+    0x1000_0162, // adr x2, second
     0xd280_0003, // mov x3, #0
     0xd400_0002, // hvc #0
-    0xd2a0_0804, // movz x4, #0x0040, lsl #16
-    0xf100_0484, // subs x4, x4, #1
-    0x54ff_ffe1, // b.ne -4
+    0x1000_01e4, // adr x4, written
+    0xb940_0085, // ldr w5, [x4]
+    0x7100_40bf, // cmp w5, #16
+    0x54ff_ffc3, // b.lo -8
     0xd280_0100, // movz x0, #0x0008
     0xf2b0_8000, // movk x0, #0x8400, lsl #16
     0xd400_0002, // hvc #0
     0x1400_0000, // b .
     0xd2a1_2000, // second: movz x0, #0x0900, lsl #16
     0x5280_0f01, // mov w1, #'x'
+    0x1000_00a2, // adr x2, written
     0xb900_0001, // str w1, [x0]
-    0x17ff_ffff, // b -4
+    0x1100_0463, // add w3, w3, #1
+    0xb900_0043, // str w3, [x2]
+    0x17ff_fffd, // b -12
+    0x0000_0000, // written: .word 0
 ];
 
 fn the_last_words_are_the_last() -> Result<()> {

@@ -90,7 +90,9 @@ extern "C" fn body_main(info: &'static BootInfo) -> ! {
     // SAFETY: the vCPU stands, and this is its CPU; nothing has been counted yet.
     unsafe {
         let ctx = ready(0, manifest.guest_entry, manifest.guest_tree);
-        let write = |line: &[u8]| drop(Uart::new(manifest.arm64.uart).send(line));
+        let write = |line: &[u8]| {
+            Uart::new(manifest.arm64.uart).send(line);
+        };
         phases::close(cpu::counter(), &write);
         a64_enter(ctx)
     }
@@ -266,7 +268,7 @@ extern "C" fn handle_exit(ctx: &mut GuestContext) -> u64 {
     }
     if death::is_over() {
         vcpu.count(ExitReason::Stopped);
-        cpu::park();
+        death::halt(index);
     }
     if exits::needs_frame(ctx) {
         return context::FULL_FRAME;
