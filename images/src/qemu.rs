@@ -81,7 +81,16 @@ pub fn machine(args: &cli::RunArgs, manifest: &Manifest, started: &Started<'_>) 
     }
     add(&["-smp", &manifest.cores.max(1).to_string()]);
     add(&["-m", &format!("{}M", ram >> 20)]);
-    add(&["-display", "none", "-vga", "none", "-nic", "none", "-parallel", "none"]);
+    add(&["-display", "none"]);
+    if manifest.arch == ARCH_ARM64 {
+        add(&["-vga", "none", "-nic", "none", "-parallel", "none"]);
+    } else {
+        // Of QEMU's default devices the board has the BMC alone. PCI bridges would have skiboot move
+        // memory regions while its other CPUs write to the UART, and QEMU's TCG sometimes answers
+        // such a write with a machine check, on which skiboot hangs or resets the machine.
+        add(&["-nodefaults", "-device", "ipmi-bmc-sim,id=bmc"]);
+        add(&["-device", "isa-ipmi-bt,bmc=bmc,irq=10"]);
+    }
     // A reset ends the run; what it should mean is written in the epitaph.
     add(&["-no-reboot"]);
     if args.icount {
