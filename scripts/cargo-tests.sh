@@ -7,6 +7,7 @@ cd "$root" || exit 3
 
 passed=0
 failed=0
+: >"$root/target/test-reasons"
 # tests NAME ARG...: one cargo run; adds up cargo's own "test result:" lines.
 tests() {
 	name=$1
@@ -25,6 +26,7 @@ tests() {
 				if ($(i + 1) == "failed;") f += $i
 			}
 		} END { print p + 0, f + 0 }' "$log")
+	reasons "$log" >>"$root/target/test-reasons"
 	passed=$((passed + $1))
 	failed=$((failed + $2))
 	if [ "$status" -ne 0 ] && [ "$2" -eq 0 ]; then
@@ -33,8 +35,16 @@ tests() {
 	fi
 }
 
-# summary FILE: one line, "N passed, N failed", over all runs, also in FILE; fails if one failed.
+# reasons LOG: of each failed test, its name and the first lines of what it says.
+reasons() {
+	awk '/^---- .* ----$/ { name = $2; left = 4; next }
+		name && left && NF { printf "FAILED %s: %s\n", name, substr($0, 1, 300); left-- }' "$1"
+}
+
+# summary FILE: why tests failed, then one line, "N passed, N failed", over all runs, also in FILE;
+# fails if one failed.
 summary() {
+	[ "$failed" -eq 0 ] || cat "$root"/target/test-reasons
 	printf '%s\n' "$passed passed, $failed failed" | tee "$1"
 	[ "$failed" -eq 0 ]
 }
