@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! One line on the console for each of a guest's first mistakes: what, where, and what it got.
 use core::fmt::Write;
-use core::sync::atomic::Ordering;
 
 use super::board::Arm64;
 use super::context::GuestContext;
 use super::vcpu::Vcpu;
 use crate::core::end::Text;
-use crate::core::report::{REPORTS, line};
+use crate::core::report::mistake;
 
 /// What an exception that the firmware took itself was, by its vector and ESR_EL2.
 #[must_use]
@@ -48,11 +47,8 @@ pub fn guest_fault<M: Arm64>(
     address: Option<u64>,
     answer: &str,
 ) {
-    let reports = &v.shared.reports[v.reason.map_or(0, |reason| reason.slot())];
-    let number = reports.fetch_add(1, Ordering::Relaxed);
-    if number >= REPORTS {
-        // Far from wrapping around.
-        reports.store(REPORTS, Ordering::Relaxed);
+    let due = v.shared.reports.due(v.reason);
+    if due == 0 {
         return;
     }
     let mut text = Text::new();
@@ -62,11 +58,7 @@ pub fn guest_fault<M: Arm64>(
         let _ = write!(text, " at guest physical {address:#x} ({name})");
     }
     let _ = write!(text, ", cpu {}, pc {:#x}, esr {:#x}: {answer}", v.index, ctx.pc, ctx.esr);
-    let text = core::str::from_utf8(text.as_bytes()).unwrap_or("?");
-    line(&mut v.machine, &text);
-    if number + 1 == REPORTS {
-        line(&mut v.machine, &"further reports of this kind are only counted");
-    }
+    mistake(&mut v.machine, &text, due);
 }
 
 #[cfg(test)]

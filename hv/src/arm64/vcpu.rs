@@ -2,14 +2,14 @@
 //! What the firmware knows about its guest between exits: what all vCPUs share, and each one's own.
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use anchorite_spec::ledger::{Row, SLOTS};
+use anchorite_spec::ledger::Row;
 use anchorite_spec::manifest::{FORWARD, VCPUS};
 use anchorite_spec::{ExitReason, Manifest, Range};
 
 use super::gic::{FRAME, FRAMES, Frame};
 use super::regs::MPIDR_AFFINITY;
 use crate::core::end::Text;
-use crate::core::report::Reach;
+use crate::core::report::{Reach, Reports};
 use crate::mem::{GuestMemory, Hpa};
 
 /// [`Seat::state`]: its CPU is off or on its way there.
@@ -46,7 +46,7 @@ pub struct Shared {
     /// How many.
     pub vcpus: usize,
     /// Reports so far, by the exit's reason.
-    pub reports: [AtomicU32; SLOTS],
+    pub reports: Reports,
     /// EL2 keeps a timer interrupt for itself.
     pub guarded: bool,
     /// The guest is trusted with tables of the interrupt controller.
@@ -87,7 +87,7 @@ impl Shared {
             reach: Reach::new(manifest),
             seats,
             vcpus,
-            reports: [const { AtomicU32::new(0) }; SLOTS],
+            reports: Reports::new(),
             guarded: manifest.arm64.guarded != 0,
             lpis: manifest.arm64.its != 0,
             forward: manifest.arm64.forward,

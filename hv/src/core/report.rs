@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The firmware's lines on the console, and names for guest addresses in them.
 use core::fmt::Write;
+use core::sync::atomic::{AtomicU32, Ordering};
 
+use anchorite_spec::ledger::SLOTS;
 use anchorite_spec::manifest::{MAPPINGS, Name};
-use anchorite_spec::{Manifest, Range};
+use anchorite_spec::{ExitReason, Manifest, Range};
 
 use super::Machine;
 use super::end::Text;
@@ -11,7 +13,7 @@ use super::end::Text;
 /// How every line of the firmware begins.
 pub const TAG: &str = "anchorite: ";
 /// Reports of a guest's mistakes that are printed before they are only counted.
-pub const REPORTS: u32 = 8;
+const REPORTS: u32 = 8;
 
 /// Writes one tagged line; what the console refuses is dropped, a report must not wait.
 pub fn line<M: Machine>(machine: &mut M, text: &dyn core::fmt::Display) {
@@ -21,6 +23,43 @@ pub fn line<M: Machine>(machine: &mut M, text: &dyn core::fmt::Display) {
         if !machine.console_write(chunk) {
             return;
         }
+    }
+}
+
+/// Reports of a guest's mistakes so far, by the exit's reason.
+pub struct Reports([AtomicU32; SLOTS]);
+
+impl Reports {
+    /// None yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self([const { AtomicU32::new(0) }; SLOTS])
+    }
+
+    /// Counts a report about an exit: how many are still due with it, 0 once there were enough.
+    pub fn due(&self, reason: Option<ExitReason>) -> u32 {
+        let reports = &self.0[reason.map_or(0, ExitReason::slot)];
+        let before = reports.fetch_add(1, Ordering::Relaxed);
+        if before >= REPORTS {
+            // Far from wrapping around.
+            reports.store(REPORTS, Ordering::Relaxed);
+        }
+        REPORTS.saturating_sub(before)
+    }
+}
+
+impl Default for Reports {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Writes a report that [`Reports::due`] has said is due.
+pub fn mistake<M: Machine>(machine: &mut M, text: &Text, due: u32) {
+    let text = core::str::from_utf8(text.as_bytes()).unwrap_or("?");
+    line(machine, &text);
+    if due == 1 {
+        line(machine, &"further reports of this kind are only counted");
     }
 }
 

@@ -4,9 +4,9 @@
 //! Each vCPU has a core to itself. One vCPU reaches another by a flag in its [`Seat`] and then, if it
 //! may be in the guest or asleep, by [`Power9::kick`], which takes it out of either; it looks at its
 //! flags at the end of every exit. A kick that comes late is one exit too many and harms nobody.
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use anchorite_spec::ledger::{Row, SLOTS};
+use anchorite_spec::ledger::Row;
 use anchorite_spec::manifest::VCPUS;
 use anchorite_spec::{ExitReason, Manifest};
 
@@ -17,7 +17,7 @@ use super::lock::Lock;
 use super::regs::{lpcr, msr};
 use crate::core::ConsoleTail;
 use crate::core::end::Text;
-use crate::core::report::Reach;
+use crate::core::report::{Reach, Reports};
 use crate::mem::{Gpa, GuestMemory};
 
 /// Where a vCPU is in its life.
@@ -87,7 +87,7 @@ pub struct Shared {
     /// no two are mixed.
     pub console: Lock<ConsoleTail>,
     /// Reports so far, by the exit's reason.
-    pub reports: [AtomicU32; SLOTS],
+    pub reports: Reports,
     /// vCPUs begin little-endian.
     little_endian: bool,
     /// The bits of LPCR that the guest decides, for all its vCPUs: [`MODE`].
@@ -120,7 +120,7 @@ impl Shared {
             states: Lock::new(states),
             interrupts: Lock::new(Interrupts::new(manifest.xive_sources as u32)),
             console: Lock::new(ConsoleTail::new()),
-            reports: [const { AtomicU32::new(0) }; SLOTS],
+            reports: Reports::new(),
             little_endian,
             mode: AtomicU64::new(lpcr::GUEST & MODE | order),
         }
