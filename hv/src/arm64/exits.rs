@@ -32,13 +32,19 @@ pub fn quick<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> bool {
             v.masks == 0 || !timer || !sdei::is_stuck(v, ctx)
         }
         SYNCHRONOUS if ctx.esr & !REGISTER == SEND && !needs_frame(ctx) => {
-            v.count(ExitReason::GicSgi);
-            v.machine.send_sgi(ctx.register(ctx.esr >> 5 & 31));
-            ctx.pc += 4;
+            send_sgi(v, ctx);
             true
         }
         _ => false,
     }
+}
+
+/// A store to ICC_SGI1R_EL1, made in the guest's stead.
+#[inline]
+fn send_sgi<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) {
+    v.count(ExitReason::GicSgi);
+    v.machine.send_sgi(ctx.register(ctx.esr >> 5 & 31));
+    ctx.pc += 4;
 }
 
 /// Whether serving this exit touches registers that only a full frame holds.
@@ -204,9 +210,7 @@ fn system_register<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action 
     if v.guarded {
         match iss & !REGISTER {
             ICC_SGI1R => {
-                v.count(ExitReason::GicSgi);
-                v.machine.send_sgi(ctx.register(iss >> 5 & 31));
-                ctx.pc += 4;
+                send_sgi(v, ctx);
                 return Action::Resume;
             }
             // For Group 0 and for another security state: the guest has neither.
