@@ -37,15 +37,28 @@ const PENDING: u32 = 1 << 31;
 /// GICR_WAKER.ChildrenAsleep.
 const ASLEEP: u32 = 1 << 2;
 
-fn load(address: u64) -> u32 {
-    // SAFETY: the callers name registers of the interrupt controller, which EL2 maps or reaches
-    // with its MMU off.
-    unsafe { ptr::read_volatile(address as *const u32) }
-}
+/// A frame of the interrupt controller.
+#[derive(Clone, Copy)]
+struct Frame(u64);
 
-fn store(address: u64, value: u32) {
-    // SAFETY: as above.
-    unsafe { ptr::write_volatile(address as *mut u32, value) };
+impl Frame {
+    /// # Safety
+    /// EL2 must map the frame at this address, or reach it with its MMU off.
+    const unsafe fn at(base: u64) -> Self {
+        Self(base)
+    }
+
+    fn load(self, register: u64) -> u32 {
+        debug_assert!(register < FRAME);
+        // SAFETY: `at`'s caller vouched for the frame, and the register is in it.
+        unsafe { ptr::read_volatile((self.0 + register) as *const u32) }
+    }
+
+    fn store(self, register: u64, value: u32) {
+        debug_assert!(register < FRAME);
+        // SAFETY: as above.
+        unsafe { ptr::write_volatile((self.0 + register) as *mut u32, value) };
+    }
 }
 
 /// Whether Group 0 can be EL2's: with EL3 in between it is not.
@@ -54,7 +67,8 @@ fn store(address: u64, value: u32) {
 /// The distributor must be there.
 #[must_use]
 pub unsafe fn has_group_0(distributor: u64) -> bool {
-    load(distributor + GICD_CTLR) & ONE_STATE != 0
+    // SAFETY: the caller's promise.
+    unsafe { Frame::at(distributor) }.load(GICD_CTLR) & ONE_STATE != 0
 }
 
 /// The distributor before the first guest: every shared interrupt is in Group 1, less urgent than
@@ -63,15 +77,17 @@ pub unsafe fn has_group_0(distributor: u64) -> bool {
 /// # Safety
 /// EL2 must map the distributor, and no CPU use it.
 pub unsafe fn prepare(distributor: u64) {
-    let last = (u64::from(load(distributor + GICD_TYPER) & 31) + 1) * 32;
+    // SAFETY: the caller's promise.
+    let distributor = unsafe { Frame::at(distributor) };
+    let last = (u64::from(distributor.load(GICD_TYPER) & 31) + 1) * 32;
     for interrupt in (32..last.min(1020)).step_by(4) {
         if interrupt % 32 == 0 {
-            store(distributor + IGROUPR + interrupt / 8, u32::MAX);
+            distributor.store(IGROUPR + interrupt / 8, u32::MAX);
         }
-        store(distributor + IPRIORITYR + interrupt, LOW_PRIORITIES);
+        distributor.store(IPRIORITYR + interrupt, LOW_PRIORITIES);
     }
-    store(distributor + GICD_CTLR, CTLR_KEPT as u32);
-    let _ = (0..PATIENCE).any(|_| load(distributor + GICD_CTLR) & PENDING == 0);
+    distributor.store(GICD_CTLR, CTLR_KEPT as u32);
+    let _ = (0..PATIENCE).any(|_| distributor.load(GICD_CTLR) & PENDING == 0);
 }
 
 /// This CPU's private interrupts and its timer, before a guest's first instruction on it.
@@ -80,23 +96,24 @@ pub unsafe fn prepare(distributor: u64) {
 /// EL2 must map this CPU's redistributor frames; HCR_EL2.FMO must be set for the guest.
 pub unsafe fn start(redistributor: u64) {
     const TIMER: u32 = 1 << EL2_TIMER;
-    store(redistributor + GICR_WAKER, 0);
-    let _ = (0..PATIENCE).any(|_| load(redistributor + GICR_WAKER) & ASLEEP == 0);
-    let local = redistributor + FRAME;
-    store(local + IGROUPR, !TIMER);
+    // SAFETY: the caller's promise, which is for both frames.
+    let (control, local) = unsafe { (Frame::at(redistributor), Frame::at(redistributor + FRAME)) };
+    control.store(GICR_WAKER, 0);
+    let _ = (0..PATIENCE).any(|_| control.load(GICR_WAKER) & ASLEEP == 0);
+    local.store(IGROUPR, !TIMER);
     let timer = u64::from(EL2_TIMER);
     for interrupt in (0..32).step_by(4) {
-        let at = local + IPRIORITYR + interrupt;
-        let mut priorities = load(at) | LOW_PRIORITIES;
+        let at = IPRIORITYR + interrupt;
+        let mut priorities = local.load(at) | LOW_PRIORITIES;
         if interrupt == timer & !3 {
             priorities &= !(0xff << (8 * (timer % 4)));
         }
-        store(at, priorities);
+        local.store(at, priorities);
     }
-    store(local + ICFGR1, load(local + ICFGR1) & !(3 << (2 * (EL2_TIMER - 16))));
-    store(local + ICPENDR, TIMER);
-    store(local + ICACTIVER, TIMER);
-    store(local + ISENABLER, TIMER);
+    local.store(ICFGR1, local.load(ICFGR1) & !(3 << (2 * (EL2_TIMER - 16))));
+    local.store(ICPENDR, TIMER);
+    local.store(ICACTIVER, TIMER);
+    local.store(ISENABLER, TIMER);
     // SAFETY: the CPU interface's physical registers that a guest under FMO does not see: nothing
     // masked, priority drop and deactivation in one, every priority level of its own.
     unsafe {
@@ -117,8 +134,10 @@ pub unsafe fn take(distributor: u64, redistributor: u64) -> bool {
     if !unsafe { has_group_0(distributor) } {
         return false;
     }
-    let control = load(distributor + GICD_CTLR);
-    store(distributor + GICD_CTLR, control | CTLR_KEPT as u32);
+    // SAFETY: the caller's promise.
+    let distributor = unsafe { Frame::at(distributor) };
+    let control = distributor.load(GICD_CTLR);
+    distributor.store(GICD_CTLR, control | CTLR_KEPT as u32);
     let hcr = read_register!("hcr_el2") | HCR_FMO;
     // SAFETY: FMO only adds to what comes to EL2; the frames are the caller's promise.
     unsafe {
