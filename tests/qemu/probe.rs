@@ -84,6 +84,7 @@ fn four_cpus_race() -> Result<()> {
     let image = build("power9-probe", "probe-four", &["--vcpus", "4"])?;
     let ended = run(&image, &[], |monitor| live::untouched(monitor, &image))?;
     ensure!(ended.console.contains("probe stopped-cpus-stay-so ok"), "one CPU only");
+    ensure!(ended.console.contains("probe every-documented-code-came ok"), "codes not counted");
     Ok(())
 }
 

@@ -11,6 +11,7 @@ pub mod epitaph;
 pub mod form;
 pub mod ledger;
 pub mod manifest;
+pub mod papr;
 pub mod phases;
 pub mod reason;
 pub mod rtas;

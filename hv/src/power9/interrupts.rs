@@ -22,7 +22,25 @@ pub const PAGE_SHIFT: u64 = 16;
 /// The only event queue size that the guest's tree offers, as a power of two.
 pub const QUEUE_SHIFT: u64 = 16;
 
-const RESET_ROUTE: Route = Route { server: 0, priority: MASKED, eisn: 0 };
+/// How a source begins, and what masking it by its priority leaves: its number is that of the source.
+const fn reset_route(lisn: u32) -> Assignment {
+    Assignment { route: Route { server: 0, priority: MASKED, eisn: lisn }, masked: false }
+}
+
+/// Where a source goes, and whether it is masked there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Assignment {
+    route: Route,
+    masked: bool,
+}
+
+impl Assignment {
+    /// What the interrupt controller is told.
+    const fn effective(self) -> Route {
+        let priority = if self.masked { MASKED } else { self.route.priority };
+        Route { priority, ..self.route }
+    }
+}
 
 /// An event queue that the guest gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +54,7 @@ pub struct Queue {
 /// What the guest configured.
 pub struct Interrupts {
     sources: u32,
-    route: [Route; SOURCES],
+    assignment: [Assignment; SOURCES],
     queue: [[Option<Queue>; PRIORITIES]; VCPUS],
 }
 
@@ -45,7 +63,8 @@ impl Interrupts {
     #[must_use]
     pub fn new(sources: u32) -> Self {
         let sources = sources.min(SOURCES as u32);
-        Self { sources, route: [RESET_ROUTE; SOURCES], queue: [[None; PRIORITIES]; VCPUS] }
+        let assignment = core::array::from_fn(|lisn| reset_route(lisn as u32));
+        Self { sources, assignment, queue: [[None; PRIORITIES]; VCPUS] }
     }
 
     fn source(&self, lisn: u64, blame: HcallError) -> Result<u32, HcallError> {
@@ -85,27 +104,29 @@ pub fn get_source_info<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Hc
 const SET_EISN: u64 = 2;
 const MASK: u64 = 1;
 
-/// H_INT_SET_SOURCE_CONFIG(flags, lisn, server, priority, eisn).
+/// H_INT_SET_SOURCE_CONFIG(flags, lisn, server, priority, eisn): priority 0xff takes the assignment
+/// away, the flag masks the source and keeps it.
 pub fn set_source_config<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
     let [flags, lisn, target, prio, eisn] = [4, 5, 6, 7, 8].map(|n| ctx.gpr[n]);
     no_flags_but(flags, SET_EISN | MASK)?;
     let mut interrupts = v.shared.interrupts.lock();
     let lisn = interrupts.source(lisn, HcallError::P2)?;
-    let old = interrupts.route[lisn as usize];
-    let route = if prio == u64::from(MASKED) {
-        Route { priority: MASKED, ..old }
+    let assignment = if prio == u64::from(MASKED) {
+        reset_route(lisn)
     } else {
         let server = server(v, target, HcallError::P3)?;
         let priority = priority(prio, HcallError::P4)?;
-        if flags & SET_EISN != 0 && eisn >> 31 != 0 {
+        let eisn = if flags & SET_EISN == 0 {
+            interrupts.assignment[lisn as usize].route.eisn
+        } else if eisn >> 31 == 0 {
+            eisn as u32
+        } else {
             return Err(HcallError::P5);
-        }
-        let eisn = if flags & SET_EISN != 0 { eisn as u32 } else { old.eisn };
-        let masked = flags & MASK != 0;
-        Route { server, priority: if masked { MASKED } else { priority }, eisn }
+        };
+        Assignment { route: Route { server, priority, eisn }, masked: flags & MASK != 0 }
     };
-    v.machine.route_source(lisn, route).map_err(|_| HcallError::Hardware)?;
-    interrupts.route[lisn as usize] = route;
+    v.machine.route_source(lisn, assignment.effective()).map_err(|_| HcallError::Hardware)?;
+    interrupts.assignment[lisn as usize] = assignment;
     done()
 }
 
@@ -114,22 +135,21 @@ pub fn get_source_config<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> 
     no_flags_but(ctx.gpr[4], 0)?;
     let interrupts = v.shared.interrupts.lock();
     let lisn = interrupts.source(ctx.gpr[5], HcallError::P2)?;
-    let route = interrupts.route[lisn as usize];
+    let route = interrupts.assignment[lisn as usize].route;
     ctx.gpr[4] = u64::from(route.server);
     ctx.gpr[5] = u64::from(route.priority);
     ctx.gpr[6] = u64::from(route.eisn);
     done()
 }
 
-/// H_INT_GET_QUEUE_INFO(flags, server, priority): the queue's own event state page, of which none
-/// is mapped (all ones), and the queue's size as a power of two, 0 while it has none.
+/// H_INT_GET_QUEUE_INFO(flags, server, priority): the queue's notification page, of which there is
+/// none (all ones), and the page's size as a power of two. Every event of a queue is notified.
 pub fn get_queue_info<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
     no_flags_but(ctx.gpr[4], 0)?;
-    let server = server(v, ctx.gpr[5], HcallError::P2)?;
-    let priority = priority(ctx.gpr[6], HcallError::P3)?;
-    let queue = *v.shared.interrupts.lock().queue(server, priority);
+    server(v, ctx.gpr[5], HcallError::P2)?;
+    priority(ctx.gpr[6], HcallError::P3)?;
     ctx.gpr[4] = u64::MAX;
-    ctx.gpr[5] = queue.map_or(0, |_| QUEUE_SHIFT);
+    ctx.gpr[5] = PAGE_SHIFT;
     done()
 }
 
@@ -162,7 +182,7 @@ pub fn set_queue_config<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> H
 const DEBUG: u64 = 1;
 
 /// H_INT_GET_QUEUE_CONFIG(flags, server, priority): flags (with the generation in bit 62 on
-/// request), page, size, and on request the next index.
+/// request), page (all ones without a queue), size, and on request the next index.
 pub fn get_queue_config<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
     let [flags, target, prio] = [4, 5, 6].map(|n| ctx.gpr[n]);
     no_flags_but(flags, DEBUG)?;
@@ -177,7 +197,7 @@ pub fn get_queue_config<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> H
         _ => (0, 0),
     };
     ctx.gpr[4] = queue.map_or(0, |q| q.flags) | u64::from(generation) << 1;
-    ctx.gpr[5] = queue.map_or(0, |q| q.guest);
+    ctx.gpr[5] = queue.map_or(u64::MAX, |q| q.guest);
     ctx.gpr[6] = queue.map_or(0, |_| QUEUE_SHIFT);
     ctx.gpr[7] = u64::from(index);
     done()
@@ -218,9 +238,10 @@ pub fn reset<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult 
     no_flags_but(ctx.gpr[4], 0)?;
     let mut interrupts = v.shared.interrupts.lock();
     for lisn in 0..interrupts.sources {
-        if interrupts.route[lisn as usize] != RESET_ROUTE {
-            v.machine.route_source(lisn, RESET_ROUTE).map_err(|_| HcallError::Hardware)?;
-            interrupts.route[lisn as usize] = RESET_ROUTE;
+        let at_first = reset_route(lisn);
+        if interrupts.assignment[lisn as usize] != at_first {
+            v.machine.route_source(lisn, at_first.effective()).map_err(|_| HcallError::Hardware)?;
+            interrupts.assignment[lisn as usize] = at_first;
         }
         // The guest switches its sources on by itself, with no exit that would tell.
         v.machine.esb_load(lisn, ESB_OFF);
@@ -234,11 +255,6 @@ pub fn reset<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult 
         }
     }
     done()
-}
-
-/// H_INT_SET_OS_REPORTING_LINE, H_INT_GET_OS_REPORTING_LINE: not offered.
-pub fn reporting_line<M: Power9>(_: &mut Vcpu<M>, _: &mut GuestContext) -> HcallResult {
-    Err(HcallError::Function)
 }
 
 #[cfg(test)]
@@ -274,7 +290,14 @@ mod tests {
         assert_eq!(v.machine.routes, [(1, route)]);
         assert_eq!(call(&mut v, &[0x3b0, 0, 1])[..4], [0, 0, 6, 16]);
         assert_eq!(code(&mut v, &[0x3ac, 0, 1, 0, 0xff, 0]), 0);
-        assert_eq!(call(&mut v, &[0x3b0, 0, 1])[..4], [0, 0, 0xff, 16], "masked, number kept");
+        assert_eq!(call(&mut v, &[0x3b0, 0, 1])[..4], [0, 0, 0xff, 1], "as at first");
+        assert_eq!(call(&mut v, &[0x3b0, 0, 2])[..4], [0, 0, 0xff, 2], "as at first");
+        assert_eq!(code(&mut v, &[0x3ac, 2 | 1, 1, 0, 6, 16]), 0);
+        assert_eq!(call(&mut v, &[0x3b0, 0, 1])[..4], [0, 0, 6, 16], "assigned, and masked");
+        let masked = Route { priority: MASKED, ..route };
+        assert_eq!(v.machine.routes.last(), Some(&(1, masked)));
+        assert_eq!(code(&mut v, &[0x3ac, 0, 1, 0, 6, 99]), 0);
+        assert_eq!(v.machine.routes.last(), Some(&(1, route)), "number kept without its flag");
         for (args, expected) in [
             ([4, 1, 0, 6, 16], -4),
             ([2, 4, 0, 6, 16], -55),
@@ -287,11 +310,7 @@ mod tests {
         }
         v.machine.hardware_fails = true;
         assert_eq!(code(&mut v, &[0x3ac, 2, 1, 0, 5, 17]), -1);
-        assert_eq!(
-            call(&mut v, &[0x3b0, 0, 1])[..4],
-            [0, 0, 0xff, 16],
-            "a failure changes nothing"
-        );
+        assert_eq!(call(&mut v, &[0x3b0, 0, 1])[..4], [0, 0, 6, 16], "a failure changes nothing");
     }
 
     #[test]
@@ -317,7 +336,7 @@ mod tests {
         assert_eq!(code(&mut v, &[0x3d0, 0]), 0);
         assert_eq!(v.machine.queues.last(), Some(&(0, 6, None)));
         assert_eq!(v.machine.esb, [0, 1, 2, 3].map(|lisn| (lisn, 0xd00, None)), "all are off");
-        assert_eq!(call(&mut v, &[0x3bc, 0, 0, 6]), [0, 0, 0, 0, 0]);
+        assert_eq!(call(&mut v, &[0x3bc, 0, 0, 6]), [0, 0, u64::MAX, 0, 0]);
     }
 
     #[test]
@@ -330,6 +349,5 @@ mod tests {
         assert_eq!(code(&mut v, &[0x3c8, 0, 1, 4, 0]), -56);
         assert_eq!(code(&mut v, &[0x3c8, 2, 1, 0, 0]), -4);
         assert_eq!(code(&mut v, &[0x3cc, 0, 9]), -55);
-        assert_eq!(code(&mut v, &[0x3c0, 0, 0, 0]), -2);
     }
 }

@@ -8,6 +8,8 @@
 
 pub mod board;
 pub mod context;
+#[cfg(test)]
+mod docs;
 #[cfg(target_arch = "powerpc64")]
 pub mod entry;
 pub mod exits;

@@ -4,7 +4,7 @@
 //! The guest calls its stub in 32-bit real mode with the address of an argument buffer; the stub
 //! hands that over by one private hypercall. The buffer is big-endian 32-bit words: token, number
 //! of inputs, number of outputs, inputs, outputs; the first output is the status.
-use anchorite_spec::rtas as token;
+use anchorite_spec::rtas::{BUSY, HARDWARE, PARAMETER, SERVICES, SUCCESS};
 use anchorite_spec::{End, ExitReason};
 
 use super::board::Power9;
@@ -12,11 +12,6 @@ use super::context::GuestContext;
 use super::vcpu::{State, Vcpu};
 use crate::core::{Action, DateTime};
 use crate::mem::{Gpa, GuestSlice};
-
-const SUCCESS: i32 = 0;
-const HARDWARE: i32 = -1;
-const BUSY: i32 = -2;
-const PARAMETER: i32 = -3;
 
 const ARGS: usize = 16;
 const HEAD_WORDS: usize = 3;
@@ -43,10 +38,33 @@ impl Call {
         self.set_output(0, status as u32);
         Action::Resume
     }
+}
 
-    fn has(&self, inputs: usize, outputs: usize) -> bool {
-        self.inputs == inputs && self.outputs == outputs
-    }
+type Handler<M> = fn(&mut Vcpu<M>, &mut GuestContext, &Call) -> Action;
+
+/// How each of [`SERVICES`] is served: the ledger slot and the handler, which finds as many inputs
+/// and outputs as the service has.
+struct Table<M>(core::marker::PhantomData<M>);
+
+impl<M: Power9> Table<M> {
+    const ROWS: [(ExitReason, Handler<M>); SERVICES.len()] = [
+        (ExitReason::RtasPowerOff, |_, _, _| Action::End(End::PoweredOff)),
+        (ExitReason::RtasSystemReboot, |_, _, _| Action::End(End::Rebooted)),
+        (ExitReason::RtasOsTerm, os_term),
+        (ExitReason::RtasQueryCpuStoppedState, query_cpu_stopped_state),
+        (ExitReason::RtasGetTimeOfDay, get_time_of_day),
+        (ExitReason::RtasSetTimeOfDay, set_time_of_day),
+        (ExitReason::RtasGetSystemParameter, get_system_parameter),
+        (ExitReason::RtasStartCpu, start_cpu),
+        (ExitReason::RtasStopSelf, stop_self),
+        (ExitReason::RtasDisplayCharacter, display_character),
+    ];
+}
+
+/// The ledger slot of each of [`SERVICES`].
+#[must_use]
+pub fn reasons<M: Power9>() -> [ExitReason; SERVICES.len()] {
+    Table::<M>::ROWS.map(|(reason, _)| reason)
 }
 
 /// Serves the stub's hypercall; r4 is the buffer's guest real address, 32 bits of it.
@@ -57,31 +75,18 @@ pub fn serve<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
         return Action::Resume;
     };
     ctx.gpr[3] = 0;
-    match token {
-        token::POWER_OFF => {
-            v.count(ExitReason::RtasPowerOff);
-            if call.has(2, 1) { Action::End(End::PoweredOff) } else { call.answer(PARAMETER) }
-        }
-        token::SYSTEM_REBOOT => {
-            v.count(ExitReason::RtasSystemReboot);
-            if call.has(0, 1) { Action::End(End::Rebooted) } else { call.answer(PARAMETER) }
-        }
-        token::OS_TERM => os_term(v, &call),
-        token::DISPLAY_CHARACTER => display_character(v, &call),
-        token::GET_TIME_OF_DAY => get_time_of_day(v, &call),
-        token::SET_TIME_OF_DAY => set_time_of_day(v, &call),
-        token::START_CPU => start_cpu(v, &call),
-        token::STOP_SELF => stop_self(v, ctx, &call),
-        token::QUERY_CPU_STOPPED_STATE => query_cpu_stopped_state(v, &call),
-        token::GET_SYSTEM_PARAMETER => {
-            v.count(ExitReason::RtasGetSystemParameter);
-            // No parameter is kept; "not supported" is what the call says of one it does not have.
-            call.answer(PARAMETER)
-        }
-        _ => {
-            v.count(ExitReason::RtasUnknown);
-            call.answer(PARAMETER)
-        }
+    let index = (token as usize).wrapping_sub(1);
+    let (Some(service), Some((reason, handler))) =
+        (SERVICES.get(index), Table::<M>::ROWS.get(index))
+    else {
+        v.count(ExitReason::RtasUnknown);
+        return call.answer(PARAMETER);
+    };
+    v.count(*reason);
+    if (call.inputs, call.outputs) == (service.inputs, service.outputs) {
+        handler(v, ctx, &call)
+    } else {
+        call.answer(PARAMETER)
     }
 }
 
@@ -99,11 +104,7 @@ fn accept<M>(v: &Vcpu<M>, address: u64) -> Option<(u32, Call)> {
 
 /// ibm,os-term(string): the guest's panic. Linux may hand over no string; the line that it has
 /// just printed then stands in.
-fn os_term<M: Power9>(v: &mut Vcpu<M>, call: &Call) -> Action {
-    v.count(ExitReason::RtasOsTerm);
-    if !call.has(1, 1) {
-        return call.answer(PARAMETER);
-    }
+fn os_term<M: Power9>(v: &mut Vcpu<M>, _: &mut GuestContext, call: &Call) -> Action {
     let address = call.input(0);
     let mut byte = [0];
     for i in 0..anchorite_spec::epitaph::TEXT_BYTES as u64 {
@@ -125,11 +126,7 @@ fn os_term<M: Power9>(v: &mut Vcpu<M>, call: &Call) -> Action {
 }
 
 /// display-character(character).
-fn display_character<M: Power9>(v: &mut Vcpu<M>, call: &Call) -> Action {
-    v.count(ExitReason::RtasDisplayCharacter);
-    if !call.has(1, 1) {
-        return call.answer(PARAMETER);
-    }
+fn display_character<M: Power9>(v: &mut Vcpu<M>, _: &mut GuestContext, call: &Call) -> Action {
     let byte = [call.input(0) as u8];
     let mut tail = v.shared.console.lock();
     if !v.machine.console_write(&byte) {
@@ -140,11 +137,7 @@ fn display_character<M: Power9>(v: &mut Vcpu<M>, call: &Call) -> Action {
 }
 
 /// get-time-of-day: status, year, month, day, hour, minute, second, nanosecond.
-fn get_time_of_day<M: Power9>(v: &mut Vcpu<M>, call: &Call) -> Action {
-    v.count(ExitReason::RtasGetTimeOfDay);
-    if !call.has(0, 8) {
-        return call.answer(PARAMETER);
-    }
+fn get_time_of_day<M: Power9>(v: &mut Vcpu<M>, _: &mut GuestContext, call: &Call) -> Action {
     let Some(now) = v.machine.clock() else { return call.answer(HARDWARE) };
     let fields = [now.year, now.month, now.day, now.hour, now.minute, now.second, now.nanosecond];
     for (n, field) in fields.into_iter().enumerate() {
@@ -154,11 +147,7 @@ fn get_time_of_day<M: Power9>(v: &mut Vcpu<M>, call: &Call) -> Action {
 }
 
 /// set-time-of-day(year, month, day, hour, minute, second, nanosecond).
-fn set_time_of_day<M: Power9>(v: &mut Vcpu<M>, call: &Call) -> Action {
-    v.count(ExitReason::RtasSetTimeOfDay);
-    if !call.has(7, 1) {
-        return call.answer(PARAMETER);
-    }
+fn set_time_of_day<M: Power9>(v: &mut Vcpu<M>, _: &mut GuestContext, call: &Call) -> Action {
     let [year, month, day, hour, minute, second, nanosecond] =
         [0, 1, 2, 3, 4, 5, 6].map(|n| call.input(n));
     let now = DateTime { year, month, day, hour, minute, second, nanosecond };
@@ -168,12 +157,14 @@ fn set_time_of_day<M: Power9>(v: &mut Vcpu<M>, call: &Call) -> Action {
     call.answer(if v.machine.set_clock(now) { SUCCESS } else { HARDWARE })
 }
 
+/// ibm,get-system-parameter(parameter, buffer, length): none is kept; "not supported" is what the
+/// call says of one that it does not have.
+fn get_system_parameter<M: Power9>(_: &mut Vcpu<M>, _: &mut GuestContext, call: &Call) -> Action {
+    call.answer(PARAMETER)
+}
+
 /// start-cpu(server, address, r3): the CPU begins there in 64-bit real mode.
-fn start_cpu<M: Power9>(v: &mut Vcpu<M>, call: &Call) -> Action {
-    v.count(ExitReason::RtasStartCpu);
-    if !call.has(3, 1) {
-        return call.answer(PARAMETER);
-    }
+fn start_cpu<M: Power9>(v: &mut Vcpu<M>, _: &mut GuestContext, call: &Call) -> Action {
     let [server, entry, argument] = [0, 1, 2].map(|n| u64::from(call.input(n)));
     let Some(target) = v.shared.server(server) else { return call.answer(PARAMETER) };
     if !entry.is_multiple_of(4) || v.shared.memory.translate(Gpa(entry), 4).is_err() {
@@ -184,11 +175,7 @@ fn start_cpu<M: Power9>(v: &mut Vcpu<M>, call: &Call) -> Action {
 
 /// stop-self: returns only when no CPU would be left; otherwise the CPU goes on where start-cpu
 /// sends it.
-fn stop_self<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext, call: &Call) -> Action {
-    v.count(ExitReason::RtasStopSelf);
-    if !call.has(0, 1) {
-        return call.answer(PARAMETER);
-    }
+fn stop_self<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext, _: &Call) -> Action {
     if !v.stop() {
         v.last_words.push(b"the guest stopped its last CPU");
         return Action::End(End::GuestPanic);
@@ -198,13 +185,13 @@ fn stop_self<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext, call: &Call) ->
 }
 
 /// query-cpu-stopped-state(server): status, state.
-fn query_cpu_stopped_state<M: Power9>(v: &mut Vcpu<M>, call: &Call) -> Action {
+fn query_cpu_stopped_state<M: Power9>(
+    v: &mut Vcpu<M>,
+    _: &mut GuestContext,
+    call: &Call,
+) -> Action {
     const STOPPED: u32 = 0;
     const NOT_STOPPED: u32 = 2;
-    v.count(ExitReason::RtasQueryCpuStoppedState);
-    if !call.has(1, 2) {
-        return call.answer(PARAMETER);
-    }
     let Some(target) = v.shared.server(call.input(0).into()) else {
         return call.answer(PARAMETER);
     };
@@ -215,6 +202,8 @@ fn query_cpu_stopped_state<M: Power9>(v: &mut Vcpu<M>, call: &Call) -> Action {
 
 #[cfg(test)]
 mod tests {
+    use anchorite_spec::rtas as token;
+
     use super::super::fake::{Fake, RAM, hcall, vcpu, vcpu_of};
     use super::*;
 

@@ -175,19 +175,8 @@ fn cpu(server: u32, timebase_hz: u64) -> DeviceTreeNode {
 
 fn rtas_node(layout: &GuestLayout) -> DeviceTreeNode {
     let mut node = DeviceTreeNode::new_unchecked("rtas");
-    for (service, token) in [
-        ("power-off", rtas::POWER_OFF),
-        ("system-reboot", rtas::SYSTEM_REBOOT),
-        ("ibm,os-term", rtas::OS_TERM),
-        ("display-character", rtas::DISPLAY_CHARACTER),
-        ("start-cpu", rtas::START_CPU),
-        ("stop-self", rtas::STOP_SELF),
-        ("query-cpu-stopped-state", rtas::QUERY_CPU_STOPPED_STATE),
-        ("get-time-of-day", rtas::GET_TIME_OF_DAY),
-        ("set-time-of-day", rtas::SET_TIME_OF_DAY),
-        ("ibm,get-system-parameter", rtas::GET_SYSTEM_PARAMETER),
-    ] {
-        set(&mut node, service, token);
+    for service in &rtas::SERVICES {
+        set(&mut node, service.name, service.token);
     }
     set(&mut node, "ibm,extended-os-term", [0u8; 0]);
     let functions = [

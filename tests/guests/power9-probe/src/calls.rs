@@ -131,6 +131,7 @@ pub fn run() {
                 (&[1, 8, 2, 1, 0, 0], P2),
                 (&[1, 1, 0x10, 1, 0, 0], P3),
                 (&[1, 1, 1, 1, 0, 0], P3),
+                (&[1 << 32, 1, 2, 1, 0, 0], PARAMETER),
                 (&[1, 1, 2, 0x10, 0, 0], P4),
                 (&[1, 1, 2, 1, 1, 0], P5),
             ],
@@ -297,7 +298,13 @@ fn sources_and_queues() {
         );
         p.equal(&"generation", hcall(GET_QUEUE, &[1, 0, 6])[1], 1 | 2);
         expect(p, SET_QUEUE, &[(&[1, 0, 6, 0, 0], 0)]);
-        p.equal(&"none left", hcall(GET_QUEUE, &[0, 0, 6])[3], 0);
+        let [_, flags, base, size, ..] = hcall(GET_QUEUE, &[0, 0, 6]);
+        p.equal(&"no flags", flags, 0);
+        p.equal(&"no page", base, u64::MAX);
+        p.equal(&"no size", size, 0);
+        let [_, page, size, ..] = hcall(QUEUE_INFO, &[0, 0, 6]);
+        p.equal(&"no notification page", page, u64::MAX);
+        p.equal(&"its size", size, 16);
     });
     Probe::run("hcall-source-config", |p| {
         expect(
@@ -309,6 +316,8 @@ fn sources_and_queues() {
                 (&[2, u64::MAX, 0, 6, 1], P2),
                 (&[2, 1 << 32, 0, 6, 1], P2),
                 (&[2, 0, NO_SERVER, 6, 1], P3),
+                (&[2, 0, 0, 6, 1 << 31], P5),
+                (&[2, 0, 0, 6, u64::MAX], P5),
                 (&[2, 0, 0, 7, 1], P4),
                 (&[2, 0, 0, 0x106, 1], P4),
                 (&[2, 0, 0, 0x1ff, 1], P4),
@@ -320,7 +329,14 @@ fn sources_and_queues() {
         p.equal(&"number without its flag", hcall(GET_SOURCE, &[0, 3])[3], 0x7fff_fffe);
         p.equal(&"priority", hcall(GET_SOURCE, &[0, 3])[2], 4);
         expect(p, SET_SOURCE, &[(&[0, 3, 0, 0xff, 0], 0)]);
-        p.equal(&"masked", hcall(GET_SOURCE, &[0, 3])[2], 0xff);
+        let [code, server, priority, number, ..] = hcall(GET_SOURCE, &[0, 3]);
+        p.equal(&"code", code, 0);
+        p.equal(&"server", server, 0);
+        p.equal(&"no priority", priority, 0xff);
+        p.equal(&"its number is the source's", number, 3);
+        expect(p, SET_SOURCE, &[(&[3, 3, 0, 4, 0x77], 0)]);
+        p.equal(&"assigned though masked", hcall(GET_SOURCE, &[0, 3])[2], 4);
+        expect(p, SET_SOURCE, &[(&[0, 3, 0, 0xff, 0], 0)]);
         expect(p, GET_SOURCE, &[(&[1, 0], PARAMETER), (&[0, SOURCES], P2)]);
     });
     Probe::run("hcall-esb-sync-reset", |p| {
@@ -341,13 +357,18 @@ fn sources_and_queues() {
             expect(p, ESB, &[(&[0, 15, offset, 0], 0), (&[1, 15, offset, offset], 0)]);
         }
         expect(p, SYNC, &[(&[0, 0], 0), (&[1, 0], PARAMETER), (&[0, SOURCES], P2)]);
-        expect(p, SET_LINE, &[(&[0, 0, 0], FUNCTION)]);
-        expect(p, GET_LINE, &[(&[0, 0], FUNCTION)]);
         // Off is 01: what a partition begins with, and what H_INT_RESET leaves.
         p.equal(&"state at first", hcall(ESB, &[0, 2, 0x800, 0])[1] & 3, 1);
         hcall(ESB, &[0, 2, 0xf00, 0]);
+        expect(p, SET_SOURCE, &[(&[2, 2, 0, 5, 0x1234], 0)]);
+        expect(p, SET_QUEUE, &[(&[1, 0, 5, queue, 16], 0)]);
         expect(p, RESET, &[(&[1], PARAMETER), (&[0], 0)]);
         p.equal(&"state after the reset", hcall(ESB, &[0, 2, 0x800, 0])[1] & 3, 1);
+        let [_, server, priority, number, ..] = hcall(GET_SOURCE, &[0, 2]);
+        p.equal(&"server after it", server, 0);
+        p.equal(&"priority after it", priority, 0xff);
+        p.equal(&"number after it", number, 2);
+        p.equal(&"queue after it", hcall(GET_QUEUE, &[0, 0, 5])[3], 0);
     });
 }
 
@@ -360,6 +381,7 @@ fn rtas_at(at: u64, token: u32, inputs: &[u32], outputs: u32) -> u32 {
     let status = at + 4 * (3 + inputs.len() as u64);
     put_be32(status, 0x7777);
     code(RTAS, &[at]);
+    crate::coverage::service(token, get_be32(status));
     get_be32(status)
 }
 
@@ -372,7 +394,6 @@ fn rtas() {
         let clock = call(rtas::GET_TIME_OF_DAY, &[], 8);
         p.equal(&"clock", clock, 0);
         p.holds(&"year", (2020..2100).contains(&get_be32(buffer + 16)));
-        p.equal(&"clock, wrong count", call(rtas::GET_TIME_OF_DAY, &[], 7), REFUSED);
         let date = [2031, 2, 28, 23, 59, 58, 0];
         p.equal(&"set clock", call(rtas::SET_TIME_OF_DAY, &date, 1), 0);
         call(rtas::GET_TIME_OF_DAY, &[], 8);
@@ -391,9 +412,14 @@ fn rtas() {
         p.equal(&"parameter", call(rtas::GET_SYSTEM_PARAMETER, &[20, 0, 4096], 1), REFUSED);
         p.equal(&"unknown", call(999, &[], 1), REFUSED);
         p.equal(&"character", call(rtas::DISPLAY_CHARACTER, &[10], 1), 0);
-        p.equal(&"power-off, wrong count", call(rtas::POWER_OFF, &[0], 1), REFUSED);
-        p.equal(&"reboot, wrong count", call(rtas::SYSTEM_REBOOT, &[0], 1), REFUSED);
-        p.equal(&"panic, wrong count", call(rtas::OS_TERM, &[0, 0], 1), REFUSED);
+        for service in &rtas::SERVICES {
+            for (inputs, outputs) in
+                [(service.inputs + 1, service.outputs), (service.inputs, service.outputs + 1)]
+            {
+                let status = call(service.token, &[0; 8][..inputs], outputs as u32);
+                p.equal(&format_args!("{}, wrong count", service.name), status, REFUSED);
+            }
+        }
     });
     Probe::run("rtas-buffers", |p| {
         // Outputs that would lie behind RAM: refused as a whole, nothing is read or written there.

@@ -133,6 +133,7 @@ pub fn hcall(number: u64, args: &[u64]) -> [u64; 8] {
             }
         }
     }
+    crate::coverage::hcall(number, HCALL_OUT.at(3));
     [3, 4, 5, 6, 7, 8, 9, 10].map(|register| HCALL_OUT.at(register))
 }
 

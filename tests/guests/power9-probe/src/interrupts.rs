@@ -124,7 +124,7 @@ pub fn run() {
         interrupts(true);
         interrupts(false);
         p.equal(&"none", EXTS.get() - before, 0);
-        let route = [0, LISN, 0, PRIORITY, 0];
+        let route = [2, LISN, 0, PRIORITY, u64::from(NUMBER)];
         p.equal(&"unmask", code(hcall::SET_SOURCE, &route), 0);
         load(MANAGE + 0xc00, 8);
         while reader.next().is_some() {}

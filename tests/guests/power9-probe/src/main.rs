@@ -9,15 +9,20 @@
 mod board;
 mod calls;
 mod console;
+mod coverage;
 mod hcall;
 mod interrupts;
 mod low;
 mod mmu;
+#[path = "../../../../hv/spec/src/papr.rs"]
+#[expect(dead_code, reason = "the firmware uses more of it")]
+mod papr;
 #[path = "../../common/random.rs"]
 mod random;
 #[path = "../../common/report.rs"]
 mod report;
 #[path = "../../../../hv/spec/src/rtas.rs"]
+#[expect(dead_code, reason = "the firmware uses more of it")]
 mod rtas;
 mod smp;
 mod storm;
@@ -34,8 +39,11 @@ extern "C" fn probe_main(tree: u64, big_endian: u64) -> ! {
     calls::run();
     walls::run();
     interrupts::run();
-    smp::run();
+    let several = smp::run();
     storm::run();
+    if several {
+        coverage::run();
+    }
     Probe::run("registers-survive-every-hypercall", |p| {
         let (leaks, [call, register, value]) = hcall::leaks();
         let what = format_args!("call {call:#x}, register {register}, {value:#x}");

@@ -78,6 +78,7 @@ fn call(number: u64, args: [u64; 5]) -> [u64; 2] {
              out("cr0") _, out("cr1") _, out("cr5") _, out("cr6") _, out("cr7") _,
              out("ctr") _, out("xer") _);
     }
+    crate::coverage::hcall(number, r3);
     [r3, r4]
 }
 
@@ -90,7 +91,9 @@ fn services(cpu: usize, token: u32, inputs: &[u32], outputs: u32) -> [u32; 2] {
     }
     call(hcall::RTAS, [at, 0, 0, 0, 0]);
     let first = at + 4 * (3 + inputs.len() as u64);
-    [first, first + 4].map(crate::calls::get_be32)
+    let answers = [first, first + 4].map(crate::calls::get_be32);
+    crate::coverage::service(token, answers[0]);
+    answers
 }
 
 fn start(caller: usize, cpu: usize) -> u32 {
@@ -290,14 +293,14 @@ fn storm(cpu: usize, random: &mut Random) -> u64 {
     0
 }
 
-/// All of them.
-pub fn run() {
+/// All of them; false if there is only one CPU.
+pub fn run() -> bool {
     trap::interrupts(false);
     trap::set_decrementer(FAR);
     let query = services(0, rtas::QUERY_CPU_STOPPED_STATE, &[CPUS as u32 - 1], 2)[0];
     if query != 0 {
         say!("one CPU only");
-        return;
+        return false;
     }
     starts();
     races();
@@ -339,6 +342,7 @@ pub fn run() {
         p.equal(&"no reset", RESETS.of(1).get(), before);
         p.equal(&"the last CPU", call(hcall::JOIN, [0; 5])[0], CONTINUE);
     });
+    true
 }
 
 fn starts() {
