@@ -3,6 +3,7 @@
 use anchorite_spec::manifest::{MAP_BOOT_LEAF, MAP_RAM};
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::default_image;
+use anchorite_tests::stats::{self, count};
 use anyhow::{Context, Result, ensure};
 
 pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
@@ -23,13 +24,25 @@ fn a_hole_is_a_bus_error() -> Result<()> {
         .max()
         .context("no RAM")?;
     let mut guest = Guest::boot(&image.path, &[])?;
-    for access in
-        [format!("{ram_end:#x} 32"), format!("{ram_end:#x} 64 0"), "0x600000000000".into()]
-    {
-        let (output, status) = guest.run(&format!("devmem {access}"))?;
-        ensure!(status == BUS_ERROR, "devmem {access}: status {status}, {output}");
+    let accesses = [(ram_end, "32"), (ram_end, "64 0"), (0x6000_0000_0000, "")];
+    for (address, rest) in accesses {
+        let (output, status) = guest.run(&format!("devmem {address:#x} {rest}"))?;
+        ensure!(status == BUS_ERROR, "devmem {address:#x} {rest}: status {status}, {output}");
         ensure!(guest.shell("echo alive")? == "alive");
     }
+    // What the error logs said: by a load or store, where, by the CPU, and that nobody has mended it.
+    let log = guest.shell("dmesg | grep MCE:")?;
+    for (address, _) in accesses {
+        let place = format!("paddr: {address:016x} [Not recovered]");
+        let what = "machine check (Severe)  UE Load/Store DAR: ";
+        let said = log.lines().any(|line| line.contains(what) && line.contains(&place));
+        ensure!(said, "no {place} in {log}");
+    }
+    ensure!(log.matches("Initiator CPU").count() == accesses.len(), "{log}");
+    let reading = stats::live(&guest)?;
+    ensure!(count(&reading, "rtas_nmi_register") == 1, "{reading:#}");
+    // The kernel has done with each error log.
+    ensure!(count(&reading, "rtas_nmi_interlock") == accesses.len() as u64, "{reading:#}");
     guest.power_off()?;
     Ok(())
 }

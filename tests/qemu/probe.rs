@@ -18,6 +18,7 @@ pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
     ("probe::a_hostile_guest_stays_inside", a_hostile_guest_stays_inside),
     ("probe::entered_little_endian", entered_little_endian),
     ("probe::four_cpus_race", four_cpus_race),
+    ("probe::a_nested_machine_check_ends_the_run", a_nested_machine_check_ends_the_run),
     ("probe::a_hostile_arm64_guest_stays_inside", a_hostile_arm64_guest_stays_inside),
     ("probe::a_hostile_guest_cannot_stop_the_timer", a_hostile_guest_cannot_stop_the_timer),
     ("probe::other_processors_and_sizes", other_processors_and_sizes),
@@ -85,6 +86,16 @@ fn four_cpus_race() -> Result<()> {
     let ended = run(&image, &[], |monitor| live::untouched(monitor, &image))?;
     ensure!(ended.console.contains("probe stopped-cpus-stay-so ok"), "one CPU only");
     ensure!(ended.console.contains("probe every-documented-code-came ok"), "codes not counted");
+    Ok(())
+}
+
+/// The firmware has nowhere to put a second error log: LoPAR calls that fatal.
+fn a_nested_machine_check_ends_the_run() -> Result<()> {
+    let only = ["--cmdline", "only=nested-machine-check"];
+    let image = build("power9-probe", "probe-nested", &only)?;
+    let ended = Guest::start(&image.path, &[])?.end_within(PROBES)?;
+    ended.expect(10, "a second machine check before ibm,nmi-interlock")?;
+    ensure!(ended.console.contains("first machine check served"), "not even the first");
     Ok(())
 }
 

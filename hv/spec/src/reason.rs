@@ -187,6 +187,10 @@ reasons! {
     Sdei = "sdei",
     /// An SMCCC call that the board config lets through to the machine's firmware.
     SmcccForwarded = "smccc-forwarded",
+    /// RTAS ibm,nmi-register: the guest's routines for machine checks and system resets.
+    RtasNmiRegister = "rtas_nmi_register",
+    /// RTAS ibm,nmi-interlock: a machine check's error log is done with.
+    RtasNmiInterlock = "rtas_nmi_interlock",
 }
 
 impl ExitReason {

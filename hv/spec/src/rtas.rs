@@ -21,6 +21,10 @@ pub const GET_SYSTEM_PARAMETER: u32 = 7;
 pub const START_CPU: u32 = 8;
 /// stop-self.
 pub const STOP_SELF: u32 = 9;
+/// ibm,nmi-register.
+pub const NMI_REGISTER: u32 = 11;
+/// ibm,nmi-interlock.
+pub const NMI_INTERLOCK: u32 = 12;
 /// display-character; Linux's early console also tries this number unasked.
 pub const DISPLAY_CHARACTER: u32 = 10;
 
@@ -72,7 +76,7 @@ const fn service(
 }
 
 /// Every service, by token.
-pub const SERVICES: [Service; 10] = [
+pub const SERVICES: [Service; 12] = [
     service("power-off", POWER_OFF, [2, 1], &[PARAMETER], &[]),
     service("system-reboot", SYSTEM_REBOOT, [0, 1], &[PARAMETER], &[]),
     service("ibm,os-term", OS_TERM, [1, 1], &[PARAMETER], &[]),
@@ -83,6 +87,8 @@ pub const SERVICES: [Service; 10] = [
     service("start-cpu", START_CPU, [3, 1], &[SUCCESS, HARDWARE, PARAMETER], &[]),
     service("stop-self", STOP_SELF, [0, 1], &[PARAMETER], &[]),
     service("display-character", DISPLAY_CHARACTER, [1, 1], &[SUCCESS, PARAMETER], &[BUSY]),
+    service("ibm,nmi-register", NMI_REGISTER, [2, 1], &[SUCCESS, PARAMETER], &[HARDWARE]),
+    service("ibm,nmi-interlock", NMI_INTERLOCK, [0, 1], &[SUCCESS, PARAMETER], &[]),
 ];
 
 /// Services that a guest's tree does not name, and why.
@@ -120,10 +126,6 @@ pub const ABSENT: &[Absent] = &[
     Absent {
         names: &["ibm,get-xive", "ibm,set-xive", "ibm,int-on", "ibm,int-off"],
         why: "these are for XICS; the guest has XIVE",
-    },
-    Absent {
-        names: &["ibm,nmi-register", "ibm,nmi-interlock"],
-        why: "not built yet: machine checks and system resets come to 0x200 and 0x100",
     },
     Absent {
         names: &["check-exception", "event-scan", "rtas-last-error"],

@@ -47,6 +47,8 @@ pub trait Power9: Machine {
     fn set_srr(&mut self, srr0: u64, srr1: u64);
     /// Sets the guest's DAR and DSISR.
     fn set_dar_dsisr(&mut self, dar: u64, dsisr: u64);
+    /// The guest's DAR and DSISR.
+    fn dar_dsisr(&self) -> (u64, u64);
     /// What the last HDSI or HISI left.
     fn storage_fault(&self) -> StorageFault;
     /// HEIR: the instruction that the core did not know.

@@ -7,9 +7,10 @@ use anchorite_spec::{End, ExitReason};
 
 use super::board::{HviSource, Power9};
 use super::context::{GuestContext, HSRR_FLAG};
+use super::nmi::Cause;
 use super::regs::{msr, program, storage, vector};
 use super::vcpu::Vcpu;
-use super::{hcall, inject, report};
+use super::{hcall, inject, nmi, report};
 use crate::core::Action;
 
 /// Serves one exit. Whatever the guest did to its machine state, it goes on outside hypervisor
@@ -38,13 +39,13 @@ fn late_reset<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) {
 #[cold]
 fn signalled_reset<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) {
     v.seat().reset.store(false, Ordering::SeqCst);
-    inject::system_reset(&mut v.machine, ctx);
+    nmi::system_reset(v, ctx);
 }
 
 fn system_reset<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) {
     v.count(ExitReason::SystemReset);
     report::guest_fault(v, ctx, "system reset", None, "handed to the guest");
-    inject::system_reset(&mut v.machine, ctx);
+    nmi::system_reset(v, ctx);
 }
 
 /// A system reset came between an exit and its frame: where the guest was is lost, and the registers
@@ -81,8 +82,8 @@ fn answer<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
             HviSource::Kick => v.count(ExitReason::Kick),
             HviSource::Spurious => v.count(ExitReason::HviSpurious),
         },
-        vector::HDSI => data_storage(v, ctx),
-        vector::HISI => instruction_storage(v, ctx),
+        vector::HDSI => return data_storage(v, ctx),
+        vector::HISI => return instruction_storage(v, ctx),
         vector::HEA => illegal_instruction(v, ctx),
         vector::HFAC_UNAVAILABLE => facility_unavailable(v, ctx),
         vector::HV_DOORBELL => {
@@ -90,13 +91,7 @@ fn answer<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
             v.machine.clear_doorbell();
         }
         vector::HMI => return maintenance(v, ctx),
-        vector::MACHINE_CHECK => {
-            v.count(ExitReason::MachineCheck);
-            report::guest_fault(v, ctx, "machine check", None, "handed to the guest");
-            // The cause may be a cached translation, and the guest may not forget all of them.
-            v.machine.invalidate(None, true);
-            inject::forward_machine_check(&mut v.machine, ctx);
-        }
+        vector::MACHINE_CHECK => return machine_check(v, ctx),
         vector::SYSTEM_RESET => system_reset(v, ctx),
         vector::SOFT_PATCH => {
             v.count(ExitReason::SoftPatch);
@@ -112,20 +107,33 @@ fn answer<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     Action::Resume
 }
 
+/// A machine check that the core raised while the guest ran.
+fn machine_check<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
+    v.count(ExitReason::MachineCheck);
+    report::guest_fault(v, ctx, "machine check", None, "handed to the guest");
+    // The cause may be a cached translation, and the guest may not forget all of them.
+    v.machine.invalidate(None, true);
+    let (dar, dsisr) = v.machine.dar_dsisr();
+    let cause = Cause::of_core(ctx.msr, ctx.nip, dar, dsisr);
+    inject::forward_machine_check(&mut v.machine, ctx);
+    nmi::machine_check(v, ctx, cause)
+}
+
 /// HDSI: ASDR has the page of the guest real address, HDAR the effective address.
-fn data_storage<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) {
+fn data_storage<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     v.count(ExitReason::Hdsi);
     let fault = v.machine.storage_fault();
     if fault.hdsisr & storage::TABLE_WALK != 0 {
         // The guest's own tables point at nothing: its page fault, as it would be on bare metal.
         report::guest_fault(v, ctx, "walk of its own tables", Some(fault.asdr), "page fault");
         inject::data_storage(&mut v.machine, ctx, fault.hdar, fault.hdsisr & 0xffff_ffff);
-        return;
+        return Action::Resume;
     }
     let what = if fault.hdsisr & storage::STORE != 0 { "store" } else { "load" };
     let address = guest_real(fault.asdr, fault.hdar);
     report::guest_fault(v, ctx, what, Some(address), "machine check injected");
     inject::data_machine_check(&mut v.machine, ctx, fault.hdar);
+    nmi::machine_check(v, ctx, Cause::data(fault.hdar, address))
 }
 
 /// The guest real address: its page from ASDR, the rest from the effective address.
@@ -134,18 +142,20 @@ const fn guest_real(asdr: u64, effective: u64) -> u64 {
 }
 
 /// HISI: the cause is in HSRR1, ASDR as above, the effective address is the program counter.
-fn instruction_storage<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) {
+fn instruction_storage<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     v.count(ExitReason::Hisi);
     let fault = v.machine.storage_fault();
     if ctx.msr & storage::TABLE_WALK != 0 {
         report::guest_fault(v, ctx, "walk of its own tables", Some(fault.asdr), "page fault");
         let cause = ctx.msr & storage::INSTRUCTION_CAUSES;
         inject::instruction_storage(&mut v.machine, ctx, cause);
-        return;
+        return Action::Resume;
     }
     let address = guest_real(fault.asdr, ctx.nip);
     report::guest_fault(v, ctx, "instruction fetch", Some(address), "machine check injected");
+    let cause = Cause::fetch(ctx.nip, address);
     inject::fetch_machine_check(&mut v.machine, ctx);
+    nmi::machine_check(v, ctx, cause)
 }
 
 /// HEA: an instruction that the core does not know.

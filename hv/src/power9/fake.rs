@@ -97,6 +97,10 @@ impl Power9 for Fake {
         self.dar_dsisr = (dar, dsisr);
     }
 
+    fn dar_dsisr(&self) -> (u64, u64) {
+        self.dar_dsisr
+    }
+
     fn storage_fault(&self) -> StorageFault {
         self.fault
     }
@@ -208,6 +212,9 @@ impl Power9 for Fake {
 /// Where the fake guest's RAM begins, and how much it has.
 pub const RAM: (u64, u64) = (0x10_0000, 0x4_0000);
 
+/// Where RTAS is in it: its last page.
+pub const RTAS: u64 = RAM.0 + RAM.1 - 0x1000;
+
 /// The only vCPU, which runs, of a guest with 256 KiB of RAM at 1 MiB, four sources, and the fake
 /// machine.
 pub fn vcpu() -> Vcpu<Fake> {
@@ -224,6 +231,8 @@ pub fn vcpu_of(vcpus: u32) -> Vcpu<Fake> {
     let mut manifest = anchorite_spec::Manifest::new_zeroed();
     manifest.xive_sources = 4;
     manifest.vcpus = vcpus;
+    manifest.parts[0].kind = anchorite_spec::manifest::PART_RTAS;
+    (manifest.parts[0].dest, manifest.parts[0].memory_size) = (RTAS, 0x1000);
     let shared = Box::leak(Box::new(Shared::new(&manifest, memory_at(RAM.0, ram))));
     shared.states.lock()[0] = State::Running;
     let row = Box::leak(Box::new(Ledger::EMPTY.row[0]));

@@ -19,6 +19,7 @@ pub mod hcall;
 pub mod inject;
 pub mod interrupts;
 pub mod lock;
+pub mod nmi;
 pub mod regs;
 pub mod report;
 pub mod rtas;

@@ -9,6 +9,7 @@ use anchorite_spec::{End, ExitReason};
 
 use super::board::Power9;
 use super::context::GuestContext;
+use super::nmi::Routines;
 use super::vcpu::{State, Vcpu};
 use crate::core::{Action, DateTime};
 use crate::mem::{Gpa, GuestSlice};
@@ -58,6 +59,8 @@ impl<M: Power9> Table<M> {
         (ExitReason::RtasStartCpu, start_cpu),
         (ExitReason::RtasStopSelf, stop_self),
         (ExitReason::RtasDisplayCharacter, display_character),
+        (ExitReason::RtasNmiRegister, nmi_register),
+        (ExitReason::RtasNmiInterlock, nmi_interlock),
     ];
 }
 
@@ -200,6 +203,32 @@ fn query_cpu_stopped_state<M: Power9>(
     call.answer(SUCCESS)
 }
 
+/// Routines for non-maskable interrupts lie in the guest's first 32 MiB (LoPAR 7.3.14).
+const NMI_ROUTINES_END: u64 = 32 << 20;
+
+/// ibm,nmi-register(system reset routine, machine check routine): see [`super::nmi`].
+fn nmi_register<M: Power9>(v: &mut Vcpu<M>, _: &mut GuestContext, call: &Call) -> Action {
+    let [system_reset, machine_check] = [0, 1].map(|n| u64::from(call.input(n)));
+    for routine in [system_reset, machine_check] {
+        let in_ram = v.shared.memory.translate(Gpa(routine), 4).is_ok();
+        if routine >= NMI_ROUTINES_END || !routine.is_multiple_of(4) || !in_ram {
+            return call.answer(PARAMETER);
+        }
+    }
+    let routines = Routines { system_reset, machine_check };
+    call.answer(if v.shared.nmi.lock().register(routines) { SUCCESS } else { HARDWARE })
+}
+
+/// ibm,nmi-interlock: Linux also calls it when this CPU holds no error log, and wants success then.
+fn nmi_interlock<M: Power9>(v: &mut Vcpu<M>, _: &mut GuestContext, call: &Call) -> Action {
+    let mut nmi = v.shared.nmi.lock();
+    if nmi.routines().is_none() {
+        return call.answer(PARAMETER);
+    }
+    nmi.release(v.index);
+    call.answer(SUCCESS)
+}
+
 #[cfg(test)]
 mod tests {
     use anchorite_spec::rtas as token;
@@ -267,6 +296,29 @@ mod tests {
         assert_eq!(v.machine.output, b"A");
         assert_eq!(call(&mut v, token::GET_SYSTEM_PARAMETER, &[44, 0, 4096], 1).1, [REFUSED]);
         assert_eq!(call(&mut v, 999, &[], 1).1, [REFUSED]);
+    }
+
+    #[test]
+    fn routines_for_interrupts_that_nothing_masks() {
+        let mut v = vcpu();
+        assert_eq!(call(&mut v, token::NMI_INTERLOCK, &[], 1).1, [REFUSED], "not registered");
+        let [first, second] = [RAM.0 as u32 + 0x100, RAM.0 as u32 + 0x200];
+        let end = (RAM.0 + RAM.1) as u32;
+        for (args, status) in [
+            ([first + 2, second], REFUSED),
+            ([first, second + 1], REFUSED),
+            ([0, second], REFUSED),
+            ([first, end], REFUSED),
+            ([first, 32 << 20], REFUSED),
+            ([u32::MAX, second], REFUSED),
+        ] {
+            assert_eq!(call(&mut v, token::NMI_REGISTER, &args, 1).1, [status], "{args:x?}");
+            assert_eq!(v.shared.nmi.lock().routines(), None);
+        }
+        assert_eq!(call(&mut v, token::NMI_REGISTER, &[first, second], 1).1, [0]);
+        let routines = Routines { system_reset: first.into(), machine_check: second.into() };
+        assert_eq!(v.shared.nmi.lock().routines(), Some(routines));
+        assert_eq!(call(&mut v, token::NMI_INTERLOCK, &[], 1).1, [0], "also if none is held");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::board::Power9;
 use super::context::GuestContext;
 use super::interrupts::Interrupts;
 use super::lock::Lock;
+use super::nmi::Nmi;
 use super::regs::{lpcr, msr};
 use crate::core::ConsoleTail;
 use crate::core::end::Text;
@@ -83,6 +84,8 @@ pub struct Shared {
     pub states: Lock<[State; VCPUS]>,
     /// The guest's interrupt sources and queues.
     pub interrupts: Lock<Interrupts>,
+    /// Its routines for machine checks and system resets.
+    pub nmi: Lock<Nmi>,
     /// The console, and the end of what the guest wrote to it. Held for a whole line or call, so that
     /// no two are mixed.
     pub console: Lock<ConsoleTail>,
@@ -119,6 +122,7 @@ impl Shared {
             seats: [(); VCPUS].map(|()| seat()),
             states: Lock::new(states),
             interrupts: Lock::new(Interrupts::new(manifest.xive_sources as u32)),
+            nmi: Lock::new(Nmi::new(manifest)),
             console: Lock::new(ConsoleTail::new()),
             reports: Reports::new(),
             little_endian,
@@ -232,6 +236,7 @@ impl<M: Power9> Vcpu<M> {
         let seat = &self.shared.seats[target];
         seat.prodded.store(false, Ordering::Relaxed);
         seat.reset.store(false, Ordering::Relaxed);
+        self.shared.nmi.lock().release(target);
         states[target] = State::Starting { entry, argument };
         drop(states);
         self.machine.kick(target);

@@ -293,6 +293,10 @@ impl Power9 for PowerNv {
         }
     }
 
+    fn dar_dsisr(&self) -> (u64, u64) {
+        (mfspr::<{ spr::DAR }>(), mfspr::<{ spr::DSISR }>())
+    }
+
     fn storage_fault(&self) -> StorageFault {
         StorageFault {
             hdar: mfspr::<{ spr::HDAR }>(),

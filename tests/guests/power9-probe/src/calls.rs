@@ -373,7 +373,7 @@ fn sources_and_queues() {
 }
 
 /// One call through the buffer at `at`: status.
-fn rtas_at(at: u64, token: u32, inputs: &[u32], outputs: u32) -> u32 {
+pub fn rtas_at(at: u64, token: u32, inputs: &[u32], outputs: u32) -> u32 {
     let head = [token, inputs.len() as u32, outputs];
     for (n, word) in head.iter().chain(inputs).enumerate() {
         put_be32(at + 4 * n as u64, *word);

@@ -24,6 +24,7 @@ core::arch::global_asm!(
     .set EXTS, 0x2868
     .set SEEN, 0x2870
     .set RESETS, 0x2878
+    .set NMI, 0x2880                    /* r3 of the last routine for one */
     .set HCALL_IN, 0x2a00               /* r0 to r31, CR, LR, CTR, XER */
     .set HCALL_OUT, 0x2c00
     .set KEPT, 0x2e00
@@ -252,6 +253,19 @@ low_user:
     nop
     b       .
 
+    /* Routines for system resets and machine checks: r3 points to the interrupted one, big-endian. */
+    .macro NMI at, vector
+    . = \at
+    mtspr   274, 4
+    mfspr   4, 272
+    std     3, NMI(4)
+    ldbrx   3, 0, 3
+    mfspr   4, 274
+    b       probe_entry + \vector
+    .endm
+    NMI     0x2700, 0x100
+    NMI     0x2740, 0x200
+
     . = 0x2800
     .fill   0x3800, 1, 0
     .purgem BE
@@ -291,6 +305,12 @@ pub const DECS: Word = Word(0x2860);
 pub const EXTS: Word = Word(0x2868);
 /// System resets so far.
 pub const RESETS: Word = Word(0x2878);
+/// The save area that a routine for one of these was last given.
+pub const NMI: Word = Word(0x2880);
+/// This program's routine for system resets.
+pub const RESET_ROUTINE: u64 = 0x2700;
+/// This program's routine for machine checks.
+pub const CHECK_ROUTINE: u64 = 0x2740;
 /// Where a further CPU enters.
 pub const CPU_ENTRY: u64 = 0x2600;
 /// The machine state that the tried code left.

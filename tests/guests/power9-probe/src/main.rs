@@ -14,6 +14,7 @@ mod hcall;
 mod interrupts;
 mod low;
 mod mmu;
+mod nmi;
 #[path = "../../../../hv/spec/src/papr.rs"]
 #[expect(dead_code, reason = "the firmware uses more of it")]
 mod papr;
@@ -36,11 +37,15 @@ use report::Probe;
 extern "C" fn probe_main(tree: u64, big_endian: u64) -> ! {
     say!("probe begins, entered {}", if big_endian == 1 { "big-endian" } else { "little-endian" });
     entry(tree, big_endian == 1);
+    if board::asked_for(tree, "only=nested-machine-check") {
+        nmi::nested();
+    }
     calls::run();
     walls::run();
     interrupts::run();
     let several = smp::run();
     storm::run();
+    nmi::run();
     if several {
         coverage::run();
     }
