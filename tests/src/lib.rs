@@ -12,8 +12,9 @@ pub mod stats;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Trial};
 
 /// Machines at once, at most: each is one busy host CPU and some gigabytes.
@@ -26,6 +27,25 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     arguments.test_threads = Some(arguments.test_threads.unwrap_or(cpus).clamp(1, MACHINES));
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// How long a machine with other things to do may take for what takes it a second.
+const PATIENCE: Duration = Duration::from_secs(120);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+
+/// Waits until this holds. A test waits for what it is about, not for a time in which that ought to
+/// happen: the machine may have other things to do.
+///
+/// # Errors
+///
+/// It does not within two minutes, or `holds` fails.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+    let limit = Instant::now() + PATIENCE;
+    while !holds()? {
+        ensure!(Instant::now() < limit, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(BETWEEN_LOOKS);
+    }
+    Ok(())
 }
 
 /// The checkout.

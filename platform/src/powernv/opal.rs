@@ -324,14 +324,15 @@ impl Opal {
         Ok(cam as u32)
     }
 
-    /// Allocates an interrupt source on any chip.
+    /// Allocates an interrupt source, on this chip or on any.
     ///
     /// # Errors
     /// As above.
-    pub fn xive_allocate_irq(&self) -> Result<u32, OpalError> {
-        const ANY_CHIP: u64 = u32::MAX as u64;
+    pub fn xive_allocate_irq(&self, chip: Option<u32>) -> Result<u32, OpalError> {
+        const ANY_CHIP: u32 = u32::MAX;
+        let chip = chip.unwrap_or(ANY_CHIP).into();
         // SAFETY: no memory is named.
-        let number = judge(unsafe { self.call(token::XIVE_ALLOCATE_IRQ, &[ANY_CHIP]) })?;
+        let number = judge(unsafe { self.call(token::XIVE_ALLOCATE_IRQ, &[chip]) })?;
         Ok(number as u32)
     }
 

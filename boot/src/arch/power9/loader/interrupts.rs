@@ -18,6 +18,9 @@ const OWN_PRIORITY: u8 = 7;
 const OWN_QUEUE_SHIFT: u32 = 12;
 /// Pages of the guest's sources: this size, as a power of two.
 const PAGE_SHIFT: u32 = 16;
+/// Where a real address has the number of its chip: so many bits from here on.
+const CHIP_SHIFT: u32 = 42;
+const CHIP_MASK: u64 = 0xf;
 /// Load from here on an event state buffer management page: PQ becomes 00, events flow.
 const SET_PQ_00: u64 = 0xc00;
 
@@ -46,9 +49,10 @@ fn done<T>(call: &str, result: Result<T, OpalError>) -> T {
 fn sources(opal: &Opal, manifest: &Manifest, info: &mut BootInfo) {
     let Some(window) = manifest.mappings().find(|m| m.kind == MAP_BOOT_LEAF) else { return };
     let allowed = Range::new(window.host, window.host_size);
+    let chip = (window.host >> CHIP_SHIFT & CHIP_MASK) as u32;
     info.sources = manifest.xive_sources as u32;
     for lisn in 0..info.sources {
-        let number = done("XIVE_ALLOCATE_IRQ", opal.xive_allocate_irq());
+        let number = done("XIVE_ALLOCATE_IRQ", opal.xive_allocate_irq(Some(chip)));
         let (eoi_page, trigger_page) = done("XIVE_GET_IRQ_INFO", opal.xive_irq_pages(number));
         let pair = Range::new(trigger_page, 2 << PAGE_SHIFT);
         let adjacent = eoi_page == trigger_page + (1 << PAGE_SHIFT);
@@ -95,7 +99,7 @@ fn core(opal: &Opal, manifest: &Manifest, first: u64, vcpu: u64, thread: u32) ->
     // SAFETY: the same memory, which nobody else uses.
     let queue = unsafe { opal.xive_set_queue(thread.into(), OWN_PRIORITY, page) };
     done("XIVE_SET_QUEUE_INFO", queue);
-    let kick = done("XIVE_ALLOCATE_IRQ", opal.xive_allocate_irq());
+    let kick = done("XIVE_ALLOCATE_IRQ", opal.xive_allocate_irq(None));
     let (kick_manage, kick_trigger) = done("XIVE_GET_IRQ_INFO", opal.xive_irq_pages(kick));
     open(opal, kick, kick_manage, thread, KICK_EVENT);
     Core {
