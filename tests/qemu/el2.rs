@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! arm64: what the firmware makes of the processor that it finds, and how runs end.
-use std::time::Duration;
-
 use anchorite_tests::arm64_board;
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, image_of};
@@ -27,7 +25,7 @@ fn forced_write_back() -> Result<()> {
         [(&wanted, "cortex-a72", "FEAT_S2FWB"), (&named, "neoverse-n1", "the image is for")]
     {
         let run = Guest::start(&image.path, &["--cpu", cpu])?;
-        run.end_within(Duration::from_secs(60))?.expect(13, words)?;
+        run.end()?.expect(13, words)?;
     }
     // With it, by the config's word and by the processor's name; Debian's boot on `max` has it too.
     probe::walls("fwb", "max", &["--set", "guest.stage2.fwb=true"])?;
@@ -69,7 +67,7 @@ fn the_last_words_are_the_last() -> Result<()> {
     let mut arguments = vec!["--vcpus", "2", "--guest", kernel.to_str().context("no UTF-8 path")?];
     arguments.extend(sets.iter().flat_map(|set| ["--set", *set]));
     let image = image_of(&arm64_board(), "arm64-noise", &arguments)?;
-    let ended = Guest::start(&image.path, &[])?.end_within(Duration::from_secs(120))?;
+    let ended = Guest::start(&image.path, &[])?.end()?;
     ended.expect(0, "the guest powered off")?;
     let (noise, last) = ended.console.split_once("\r\n@exit").context("no last words")?;
     ensure!(noise.ends_with("xxxx"), "the second CPU kept quiet");

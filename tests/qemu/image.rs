@@ -60,10 +60,10 @@ fn the_command_can_be_printed() -> Result<()> {
     let line = format!("{} -no-shutdown >\"$0\" 2>&1 </dev/null", line.trim());
     let log = tempfile::NamedTempFile::new()?;
     let mut shell = std::process::Command::new("timeout")
-        .args(["120", "sh", "-c", &line])
+        .args(["300", "sh", "-c", &line])
         .arg(log.path())
         .spawn()?;
-    let limit = std::time::Instant::now() + Duration::from_secs(120);
+    let limit = std::time::Instant::now() + Duration::from_secs(290);
     let booted = loop {
         let console = String::from_utf8_lossy(&fs::read(log.path())?).into_owned();
         if console.contains("@end status=powered-off") {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anchorite_tests::guest::{Ended, Guest};
 use anchorite_tests::image::{default_image, power_off_image};
 use anchorite_tests::monitor::Monitor;
-use anchorite_tests::stats;
+use anchorite_tests::{stats, wait_until};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 
@@ -32,9 +32,8 @@ fn a_busy_guest_makes_no_other_exits() -> Result<()> {
     let timers_before = ticks(&mut guest)?;
     let before = stats::live(&guest)?;
     sleep(Duration::from_secs(10));
+    wait_until("500 timer interrupts", || Ok(ticks(&mut guest)? - timers_before > 500))?;
     let after = stats::live(&guest)?;
-    let timers = ticks(&mut guest)? - timers_before;
-    ensure!(timers > 500, "only {timers} timer interrupts: no load");
     stats::only_allowed(&before, &after)?;
     ensure!(stats::total(&after)? > stats::total(&before)?);
     // From a busy shell: ^C-like, so that power-off comes through.
@@ -90,7 +89,7 @@ fn counted_runs_repeat() -> Result<()> {
     let image = power_off_image()?;
     let run = || -> Result<Ended> {
         let guest = Guest::start(&image.path, &["--icount"])?;
-        let ended = guest.end_within(Duration::from_secs(240))?;
+        let ended = guest.end()?;
         ended.expect(0, "the guest powered off")?;
         Ok(ended)
     };

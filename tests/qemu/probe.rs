@@ -10,7 +10,7 @@ use anchorite_spec::{ExitReason, Ledger};
 use anchorite_tests::guest::{Ended, Guest};
 use anchorite_tests::image::{Image, image_of};
 use anchorite_tests::monitor::Monitor;
-use anchorite_tests::{live, output, root};
+use anchorite_tests::{live, output, root, wait_until};
 use anyhow::{Context, Result, ensure};
 use zerocopy::FromBytes;
 
@@ -26,7 +26,7 @@ pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
 ];
 
 /// All probes, on a machine with other things to do.
-const PROBES: Duration = Duration::from_secs(120);
+const PROBES: Duration = Duration::from_secs(300);
 
 /// Builds a probe, once, and an image of its own board with it.
 fn build(probe: &'static str, name: &str, arguments: &[&str]) -> Result<Image> {
@@ -51,7 +51,7 @@ fn run(
     arguments: &[&str],
     look: impl FnOnce(&mut Monitor) -> Result<()>,
 ) -> Result<Ended> {
-    let mut guest = Guest::start(&image.path, &[&["--timeout", "180"], arguments].concat())?;
+    let mut guest = Guest::start(&image.path, &[&["--timeout", "600"], arguments].concat())?;
     guest.expect("probe ends", PROBES)?;
     let mut monitor = Monitor::connect(guest.qmp())?;
     look(&mut monitor)?;
@@ -129,11 +129,9 @@ fn a_hostile_guest_cannot_stop_the_timer() -> Result<()> {
     run(&image, &["--cpu", "neoverse-n1"], |monitor| {
         live::untouched(monitor, &image)?;
         let before = rings(monitor)?;
-        std::thread::sleep(Duration::from_secs(3));
-        let after = rings(monitor)?;
-        let silent = before.iter().zip(after).position(|(before, after)| after < before + 5);
-        ensure!(silent.is_none(), "{before:?} rings, and three seconds later {after:?}");
-        Ok(())
+        wait_until("five more rings on every CPU", || {
+            Ok(before.iter().zip(rings(monitor)?).all(|(before, after)| after >= before + 5))
+        })
     })?;
     Ok(())
 }
@@ -160,7 +158,7 @@ fn vectors_that_are_not_there() -> Result<()> {
         let arguments = ["--cmdline", &format!("vectors={place}")];
         let image = build("arm64-probe", &format!("arm64-vectors-{place}"), &arguments)?;
         let run = Guest::start(&image.path, &["--cpu", "cortex-a72"])?;
-        run.end_within(Duration::from_secs(60))?.expect(10, "exception vectors are not in")?;
+        run.end()?.expect(10, "exception vectors are not in")?;
     }
     Ok(())
 }

@@ -15,11 +15,11 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use crate::{anchorite, board};
 
 /// A boot to the shell, on a machine with other things to do.
-const BOOT: Duration = Duration::from_secs(120);
+const BOOT: Duration = Duration::from_secs(300);
 /// One command in the shell.
-const COMMAND: Duration = Duration::from_secs(60);
-/// From the last command to the end of the run.
-const END: Duration = Duration::from_secs(60);
+const COMMAND: Duration = Duration::from_secs(120);
+/// From the last command, or the start, to the end of the run.
+const END: Duration = Duration::from_secs(300);
 /// How much of the console a failure shows.
 const SHOWN_LINES: usize = 40;
 
