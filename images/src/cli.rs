@@ -63,6 +63,29 @@ pub struct InspectArgs {
     pub ignore_digests: bool,
 }
 
+/// What `explain` takes.
+#[derive(Args, Debug, Clone)]
+pub struct ExplainArgs {
+    /// A config key such as guest.memory.size, a rule such as overlap-host, an exit code of `run`, or
+    /// a reason of the exit ledger
+    #[arg(value_name = "KEY|CODE")]
+    pub name: String,
+}
+
+/// What `new` takes.
+#[derive(Args, Debug, Clone)]
+pub struct NewArgs {
+    /// The board's name
+    pub name: String,
+    /// The machine's flattened device tree: /sys/firmware/fdt on a Linux that runs on it, or QEMU's
+    /// -machine dumpdtb=FILE
+    #[arg(long, value_name = "FILE")]
+    pub from_dtb: PathBuf,
+    /// Where to put the config, instead of board-configs/NAME.toml
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
 /// How an image can be stored.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -148,6 +171,10 @@ pub struct StatsArgs {
 pub enum Command {
     /// Check a board config
     Check(BoardArgs),
+    /// Say what a config key, a rule or an exit code means
+    Explain(ExplainArgs),
+    /// Write a board config for the machine that a device tree describes
+    New(NewArgs),
     /// Build the firmware image of a board and a guest
     Build(BuildArgs),
     /// Store an image in the form that a machine or a bootloader wants

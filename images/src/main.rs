@@ -7,11 +7,13 @@ mod check;
 mod cli;
 mod config;
 mod exit;
+mod explain;
 mod guests;
 mod image;
 mod initramfs;
 mod inspect;
 mod last_words;
+mod new;
 mod pack;
 mod qemu;
 mod qmp;
@@ -29,6 +31,8 @@ fn main() -> ExitCode {
         cli::Command::Guests { command } => guests::guests(&command),
         cli::Command::Check(args) => check::check(&args),
         cli::Command::Build(args) => build::build(&args),
+        cli::Command::Explain(args) => explain::explain(&args),
+        cli::Command::New(args) => new::new(&args),
         cli::Command::Pack(args) => pack::pack(&args),
         cli::Command::Run(args) => run::run(&args),
         cli::Command::Stats(args) => stats::stats(&args),

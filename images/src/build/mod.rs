@@ -41,6 +41,7 @@ use crate::exit;
 use crate::inspect;
 use assemble::Draft;
 use fault::Fault;
+pub use inputs::root;
 use inputs::{Input, Kind};
 use kernel::Kernel;
 use layout::{FirmwareLayout, GuestLayout, GuestSizes};

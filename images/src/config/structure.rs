@@ -13,7 +13,7 @@ use super::source::Span;
 /// Checks a whole config and cuts out what does not belong there.
 pub fn check(root: &mut Spanned<DeTable<'_>>, schema: &Schema, found: &mut Vec<Diagnostic>) {
     let start = root.span().start;
-    check_table(root.get_mut(), start..start, schema, "", found);
+    Shape { whole: schema, found }.check_table(root.get_mut(), start..start, schema, "");
 }
 
 /// The schema of a dotted path, if there is such a key.
@@ -25,71 +25,74 @@ pub fn schema_at<'s>(schema: &'s Schema, path: &[&str]) -> Option<&'s Schema> {
     })
 }
 
-fn check_table(
-    table: &mut DeTable<'_>,
-    span: Span,
-    schema: &Schema,
-    path: &str,
-    found: &mut Vec<Diagnostic>,
-) {
-    let properties = &schema["properties"];
-    let mut seen = Vec::new();
-    for (key, mut value) in std::mem::take(table) {
-        let name = key.get_ref().to_string();
-        let Some(sub) = properties.get(&name) else {
-            found.push(unknown_key(&name, key.span(), properties, path));
-            continue;
-        };
-        let full = join(path, &name);
-        seen.push(name);
-        if check_value(&mut value, sub, &full, found) {
-            table.insert(key, value);
-        }
-    }
-    for key in schema["required"].as_array().into_iter().flatten().filter_map(Schema::as_str) {
-        if !seen.iter().any(|name| name == key) {
-            found.push(missing_key(key, span.clone(), &properties[key], path));
-        }
-    }
+/// The shape that a config is held against, and what does not have it.
+struct Shape<'a> {
+    whole: &'a Schema,
+    found: &'a mut Vec<Diagnostic>,
 }
 
-fn check_value(
-    value: &mut Spanned<DeValue<'_>>,
-    schema: &Schema,
-    path: &str,
-    found: &mut Vec<Diagnostic>,
-) -> bool {
-    let span = value.span();
-    let wanted = schema["type"].as_str().unwrap_or("");
-    match (value.get_mut(), wanted) {
-        (DeValue::Table(table), "object") => {
-            check_table(table, span, schema, path, found);
-            true
-        }
-        (DeValue::Array(array), "array") => {
-            let mut right = true;
-            for (index, item) in array.iter_mut().enumerate() {
-                right &= check_value(item, &schema["items"], &format!("{path}.{index}"), found);
+impl Shape<'_> {
+    fn check_table(&mut self, table: &mut DeTable<'_>, span: Span, schema: &Schema, path: &str) {
+        let properties = &schema["properties"];
+        let mut seen = Vec::new();
+        for (key, mut value) in std::mem::take(table) {
+            let name = key.get_ref().to_string();
+            let Some(sub) = properties.get(&name) else {
+                let mistake = unknown_key(&name, key.span(), properties, path, self.whole);
+                self.found.push(mistake);
+                continue;
+            };
+            let full = join(path, &name);
+            seen.push(name);
+            if self.check_value(&mut value, sub, &full) {
+                table.insert(key, value);
             }
-            right
         }
-        (DeValue::String(_), "string") | (DeValue::Boolean(_), "boolean") => true,
-        (DeValue::Integer(integer), "integer") => {
-            let digits = integer.as_str().replace('_', "");
-            let fits = i64::from_str_radix(&digits, integer.radix()).is_ok();
-            if !fits {
-                found.push(wrong_type(path, "a smaller integer", "this one", span));
+        for key in schema["required"].as_array().into_iter().flatten().filter_map(Schema::as_str) {
+            if !seen.iter().any(|name| name == key) {
+                self.found.push(missing_key(key, span.clone(), &properties[key], path));
             }
-            fits
         }
-        (other, wanted) => {
-            let help = type_help(other, wanted);
-            let diagnostic = wrong_type(path, described(wanted), other.type_str(), span);
-            found.push(match help {
-                Some(help) => diagnostic.help(help),
-                None => diagnostic,
-            });
-            false
+    }
+
+    fn check_value(
+        &mut self,
+        value: &mut Spanned<DeValue<'_>>,
+        schema: &Schema,
+        path: &str,
+    ) -> bool {
+        let span = value.span();
+        let wanted = schema["type"].as_str().unwrap_or("");
+        match (value.get_mut(), wanted) {
+            (DeValue::Table(table), "object") => {
+                self.check_table(table, span, schema, path);
+                true
+            }
+            (DeValue::Array(array), "array") => {
+                let mut right = true;
+                for (index, item) in array.iter_mut().enumerate() {
+                    right &= self.check_value(item, &schema["items"], &format!("{path}.{index}"));
+                }
+                right
+            }
+            (DeValue::String(_), "string") | (DeValue::Boolean(_), "boolean") => true,
+            (DeValue::Integer(integer), "integer") => {
+                let digits = integer.as_str().replace('_', "");
+                let fits = i64::from_str_radix(&digits, integer.radix()).is_ok();
+                if !fits {
+                    self.found.push(wrong_type(path, "a smaller integer", "this one", span));
+                }
+                fits
+            }
+            (other, wanted) => {
+                let help = type_help(other, wanted);
+                let diagnostic = wrong_type(path, described(wanted), other.type_str(), span);
+                self.found.push(match help {
+                    Some(help) => diagnostic.help(help),
+                    None => diagnostic,
+                });
+                false
+            }
         }
     }
 }
@@ -133,16 +136,36 @@ fn missing_key(key: &str, span: Span, schema: &Schema, path: &str) -> Diagnostic
         .help(format!("{form}: {meaning}"))
 }
 
-fn unknown_key(name: &str, span: Span, properties: &Schema, path: &str) -> Diagnostic {
+fn unknown_key(
+    name: &str,
+    span: Span,
+    properties: &Schema,
+    path: &str,
+    whole: &Schema,
+) -> Diagnostic {
     let known: Vec<&str> =
         properties.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
     let place = if path.is_empty() { "a board config".into() } else { format!("`{path}`") };
     let title = format!("unknown key `{name}`");
-    let help = match nearest(name, &known) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("known keys here: {}", known.join(", ")),
+    let mut elsewhere = Vec::new();
+    tables_with(whole, name, "", &mut elsewhere);
+    let help = match (nearest(name, &known), elsewhere.is_empty()) {
+        (Some(near), _) => format!("did you mean `{near}`?"),
+        (None, false) => format!("it belongs to {}", elsewhere.join(" or ")),
+        (None, true) => format!("known keys here: {}", known.join(", ")),
     };
     Diagnostic::new("unknown-key", title, span, format!("{place} has no such key")).help(help)
+}
+
+/// The tables that have a key of this name.
+fn tables_with(schema: &Schema, name: &str, path: &str, found: &mut Vec<String>) {
+    for (key, sub) in schema["properties"].as_object().into_iter().flatten() {
+        if key == name {
+            found.push(if path.is_empty() { "the top".into() } else { format!("`{path}`") });
+        }
+        let inner = if sub["type"] == "array" { &sub["items"] } else { sub };
+        tables_with(inner, name, &join(path, key), found);
+    }
 }
 
 fn join(path: &str, key: &str) -> String {
