@@ -48,7 +48,7 @@ test: setup tools firmware guests ## every test: host tests, rejected configs, Q
 	@scripts/test
 
 .PHONY: soak
-soak: setup tools firmware ## long runs: every kernel on every processor (FILTER=... for some)
+soak: setup tools firmware ## long runs: every kernel on every processor, long races (FILTER=... for some)
 	@scripts/guests --all
 	@scripts/soak $(FILTER)
 

@@ -1,16 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The hostile guests of `guests/`: every wall tried from inside, then looked at from outside.
-use std::collections::BTreeMap;
-use std::process::Command;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
 use anchorite_spec::manifest::VCPUS;
 use anchorite_spec::{ExitReason, Ledger};
-use anchorite_tests::guest::{Ended, Guest};
-use anchorite_tests::image::{Image, image_of};
+use anchorite_tests::guest::Guest;
 use anchorite_tests::monitor::Monitor;
-use anchorite_tests::{live, output, root, wait_until};
+use anchorite_tests::probe::{build, passed, run};
+use anchorite_tests::{live, wait_until};
 use anyhow::{Context, Result, ensure};
 use zerocopy::FromBytes;
 
@@ -24,54 +19,6 @@ pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
     ("probe::other_processors_and_sizes", other_processors_and_sizes),
     ("probe::vectors_that_are_not_there", vectors_that_are_not_there),
 ];
-
-/// All probes, on a machine with other things to do.
-const PROBES: Duration = Duration::from_secs(300);
-
-/// Builds a probe, once, and an image of its own board with it.
-fn build(probe: &'static str, name: &str, arguments: &[&str]) -> Result<Image> {
-    type Built = std::result::Result<(), String>;
-    static PROBES: Mutex<BTreeMap<&str, Built>> = Mutex::new(BTreeMap::new());
-    let guests = root().join("tests/guests");
-    let mut probes = PROBES.lock().unwrap_or_else(PoisonError::into_inner);
-    let built = probes.entry(probe).or_insert_with(|| {
-        let built = output(Command::new(guests.join("build")).arg(probe));
-        let built = built.map_err(|error| format!("{error:#}"))?;
-        let errors = String::from_utf8_lossy(&built.stderr).into_owned();
-        if built.status.success() { Ok(()) } else { Err(errors) }
-    });
-    built.clone().map_err(anyhow::Error::msg)?;
-    drop(probes);
-    image_of(&guests.join(probe).join("board.toml"), name, arguments)
-}
-
-/// Runs a probe to its end; `look` sees the machine after the last attack, while the guest waits.
-fn run(
-    image: &Image,
-    arguments: &[&str],
-    look: impl FnOnce(&mut Monitor) -> Result<()>,
-) -> Result<Ended> {
-    let mut guest = Guest::start(&image.path, &[&["--timeout", "600"], arguments].concat())?;
-    guest.expect("probe ends", PROBES)?;
-    let mut monitor = Monitor::connect(guest.qmp())?;
-    look(&mut monitor)?;
-    drop(monitor);
-    guest.send(b"x")?;
-    let ended = guest.end()?;
-    for line in ended.console.lines().filter(|line| line.starts_with("probe ")) {
-        println!("{line}");
-    }
-    let failed: Vec<&str> = ended.console.lines().filter(|line| line.contains(" FAIL ")).collect();
-    ensure!(failed.is_empty(), "{}", failed.join("\n"));
-    ensure!(ended.console.contains("probe console-input ok"), "no input reached the guest");
-    ended.expect(0, "the guest powered off")?;
-    Ok(ended)
-}
-
-/// Lines of probes that were as they should be.
-fn passed(ended: &Ended) -> usize {
-    ended.console.lines().filter(|line| line.starts_with("probe ")).count()
-}
 
 fn a_hostile_guest_stays_inside() -> Result<()> {
     let image = build("power9-probe", "probe", &[])?;
@@ -93,7 +40,7 @@ fn four_cpus_race() -> Result<()> {
 fn a_nested_machine_check_ends_the_run() -> Result<()> {
     let only = ["--cmdline", "only=nested-machine-check"];
     let image = build("power9-probe", "probe-nested", &only)?;
-    let ended = Guest::start(&image.path, &[])?.end_within(PROBES)?;
+    let ended = Guest::start(&image.path, &[])?.end()?;
     ended.expect(10, "a second machine check before ibm,nmi-interlock")?;
     ensure!(ended.console.contains("first machine check served"), "not even the first");
     Ok(())

@@ -2,9 +2,10 @@
 //! Long runs, for `make soak`: each module adds its matrix, one test for each cell, so that a cell
 //! can be run alone: `scripts/soak NAME`.
 mod arm64;
+mod power9;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    anchorite_tests::run([arm64::trials()].into_iter().flatten().collect())
+    anchorite_tests::run([arm64::trials(), power9::trials()].into_iter().flatten().collect())
 }

@@ -8,6 +8,7 @@ pub mod guest;
 pub mod image;
 pub mod live;
 pub mod monitor;
+pub mod probe;
 pub mod stats;
 
 use std::path::{Path, PathBuf};

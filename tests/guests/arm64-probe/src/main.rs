@@ -82,7 +82,7 @@ extern "C" fn probe_main(tree: u64, others: u64) -> ! {
 /// Lets someone outside look at the machine, until a byte comes; not for ever, if nobody is there.
 fn await_reader() {
     let start = trap::now();
-    while trap::now() - start < 20 * trap::second() {
+    while trap::now() - start < 120 * trap::second() {
         if let Some(byte) = console::typed() {
             Probe::run("console-input", |p| p.equal(&"byte", byte.into(), u64::from(b'x')));
             return;

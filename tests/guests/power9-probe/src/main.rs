@@ -40,6 +40,9 @@ extern "C" fn probe_main(tree: u64, big_endian: u64) -> ! {
     if board::asked_for(tree, "only=nested-machine-check") {
         nmi::nested();
     }
+    if board::asked_for(tree, "long=races") {
+        interrupts::run_longer();
+    }
     calls::run();
     walls::run();
     interrupts::run();
@@ -64,7 +67,7 @@ extern "C" fn probe_main(tree: u64, big_endian: u64) -> ! {
 /// Lets someone outside look at the machine, until a byte comes; not for ever, if nobody is there.
 fn await_reader() {
     let start = trap::now();
-    while trap::now() - start < 20 * trap::SECOND {
+    while trap::now() - start < 120 * trap::SECOND {
         let [code, count, high, ..] = hcall::hcall(hcall::GET_TERM_CHAR, &[0]);
         if code != 0 || count > 0 {
             Probe::run("console-input", |p| {

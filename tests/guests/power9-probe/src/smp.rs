@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use crate::board::{ESB, NO_SERVER, RAM_END, SCRATCH, TIMA};
 use crate::calls::put_be32;
 use crate::hcall::{self, BAD_MODE, CONTINUE, PARAMETER};
+use crate::interrupts::rounds;
 use crate::low::{CPU_ENTRY, EXTS, RESETS};
 use crate::random::Random;
 use crate::report::Probe;
@@ -399,11 +400,11 @@ fn races() {
 }
 
 fn ping_pong(p: &Probe) {
-    const ROUNDS: u64 = 10_000;
+    let rounds = rounds();
     ROUND.store(0, SeqCst);
     ask(1, Task::Ping);
     let [mut late, mut worst] = [0_u64; 2];
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         let since = now();
         ROUND.store(2 * round + 1, SeqCst);
         call(hcall::PROD, [1, 0, 0, 0, 0]);
@@ -424,12 +425,12 @@ fn ping_pong(p: &Probe) {
     ROUND.store(OVER, SeqCst);
     call(hcall::PROD, [1, 0, 0, 0, 0]);
     p.equal(&"end", answer(1).unwrap_or(BUSY), 0);
-    say!("prod: {late} late of {ROUNDS}, worst {} us", worst / 512);
-    p.holds(&format_args!("{late} late"), late < ROUNDS / 50);
+    say!("prod: {late} late of {rounds} rounds, worst {} us", worst / 512);
+    p.holds(&format_args!("{late} late"), late < rounds / 50);
 }
 
 fn ring(p: &Probe) {
-    const LAPS: u64 = 2_000;
+    let laps = rounds() / CPUS as u64;
     ROUND.store(0, SeqCst);
     for cpu in 0..CPUS {
         let (server, queue) = (cpu as u64, QUEUES + 0x1_0000 * cpu as u64);
@@ -445,7 +446,7 @@ fn ring(p: &Probe) {
     let mut random = Random::new(7);
     (1..CPUS).for_each(|cpu| ask(cpu, Task::Ring));
     let [mut late, mut worst] = [0_u64; 2];
-    for lap in 0..LAPS {
+    for lap in 0..laps {
         let (seen, since) = (EXTS.get(), now());
         trigger(1);
         let spin = random.below(60_000);
@@ -464,8 +465,8 @@ fn ring(p: &Probe) {
         let source = [0, lisn(cpu), 0, 0xff, 0];
         p.equal(&"mask", call(hcall::SET_SOURCE, source)[0], 0);
     }
-    say!("ring: {late} late of {LAPS}, worst {} us", worst / 512);
-    p.holds(&format_args!("{late} late"), late < LAPS / 50);
+    say!("ring: {late} late of {laps} laps, worst {} us", worst / 512);
+    p.holds(&format_args!("{late} late"), late < laps / 50);
 }
 
 fn resets(p: &Probe, task: Task) {
