@@ -57,6 +57,10 @@ check: default_guests = $(call guests_of,$(wildcard board-configs/*.toml))
 check: setup tools firmware default-guests ## lints, house rules, licences, firmware size
 	@scripts/check
 
+.PHONY: flash-help
+flash-help: board ## the commands that put the image on the board, and take it off again
+	@scripts/flash-help $(call quote,$(BOARD)) $(call quote,$(OUT))
+
 .PHONY: tools
 tools: setup firmware ## build the host program, target/bin/anchorite, and the firmware it needs
 	@scripts/build-tools

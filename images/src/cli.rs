@@ -97,9 +97,9 @@ pub enum Format {
     Arm64Image,
     /// For U-Boot's bootm (half-built)
     Fit,
-    /// The OpenPOWER container (half-built)
+    /// In an OpenPOWER container, as skiboot takes it from flash
     Stb,
-    /// A flash partition (half-built)
+    /// The same, filled up to a whole flash partition (BOOTKERNEL)
     Pnor,
 }
 
@@ -111,6 +111,9 @@ pub struct PackArgs {
     pub format: Format,
     /// The image, in any form
     pub image: PathBuf,
+    /// With --format pnor: the partition's bytes, such as 16MiB (the default) or 0x1000000
+    #[arg(long, value_name = "SIZE")]
+    pub partition_size: Option<String>,
     /// Where to put the packed image
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,

@@ -11,6 +11,8 @@ use anchorite_spec::{Form, Manifest};
 use sha2::{Digest, Sha256};
 use zerocopy::{FromBytes, IntoBytes};
 
+use crate::container::{self, Contained};
+
 /// Offsets in the loader's header, which follows its first instruction.
 pub mod loader_header {
     /// Where the manifest is, from the loader's first byte.
@@ -90,14 +92,12 @@ impl ImageError {
     }
 }
 
-/// First bytes of the container that flash images may stand in, and its size.
-const CONTAINER_MAGIC: [u8; 4] = 0x1708_2011_u32.to_be_bytes();
-const CONTAINER_BYTES: usize = 4096;
-
 /// An image file of any form.
 pub struct ImageFile<'a> {
     /// Bytes of a container before the image.
     pub container: usize,
+    /// Bytes of unwritten flash behind the image.
+    pub padding: usize,
     /// The form that the image's header is the header of, byte for byte.
     pub form: Option<Form>,
     /// The manifest.
@@ -111,11 +111,10 @@ impl<'a> ImageFile<'a> {
     /// # Errors
     /// See [`ImageError`].
     pub fn read(file: &'a [u8]) -> Result<Self, ImageError> {
-        let container = if file.starts_with(&CONTAINER_MAGIC) { CONTAINER_BYTES } else { 0 };
-        let bytes = file.get(container..).unwrap_or_default();
+        let Contained { before, content: bytes, padding } = container::open(file);
         let manifest = parse_manifest(bytes)?;
         let form = bytes.get(..HEADER_BYTES).and_then(|header| Form::of(header, &manifest));
-        Ok(Self { container, form, manifest, bytes })
+        Ok(Self { container: before, padding, form, manifest, bytes })
     }
 
     /// The image as an ELF: what its digests are of. With a header of no form, as it stands.

@@ -6,6 +6,7 @@ mod build;
 mod check;
 mod cli;
 mod config;
+mod container;
 mod exit;
 mod explain;
 mod guests;

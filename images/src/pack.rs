@@ -3,6 +3,7 @@
 //!
 //! The forms differ in their first 64 bytes, which follow from the manifest: every form can be made
 //! of every other.
+use anchorite_spec::manifest::ARCH_POWER9;
 use anchorite_spec::{Form, Manifest};
 use anyhow::{Context, Result};
 
@@ -10,6 +11,7 @@ use crate::build::output;
 use crate::cli::{Format, PackArgs};
 use crate::config::platform::Platform;
 use crate::config::units;
+use crate::container::{self, PARTITION_BYTES};
 use crate::exit::{self, Exit};
 use crate::image::ImageFile;
 use crate::say;
@@ -19,27 +21,56 @@ use crate::say;
 /// # Errors
 /// The image is refused, cannot have this form, or the file cannot be written.
 pub fn pack(args: &PackArgs) -> Result<u8> {
-    let form = match args.format {
-        Format::Elf => Form::Elf,
-        Format::Raw => Form::Raw,
-        Format::Arm64Image => Form::Arm64Image,
-        Format::Fit | Format::Stb | Format::Pnor => {
-            return Err(Exit::refused(
-                "this format is not built in this version; write `--format elf`, `raw` or \
-                 `arm64-image`",
-            ));
-        }
+    let size = match (&args.partition_size, args.format) {
+        (None, _) => PARTITION_BYTES,
+        (Some(text), Format::Pnor) => units::parse_size(text)
+            .map_err(|error| Exit::usage(format!("--partition-size {text}: {error}")))?,
+        (Some(_), _) => return Err(Exit::usage("--partition-size goes with --format pnor")),
     };
     let name = args.image.display();
     let file = std::fs::read(&args.image)
         .map_err(|error| Exit::refused(format!("cannot read {name}: {error}")))?;
     let image = ImageFile::read(&file)?;
     image.verify()?;
-    let packed = stored(&image, form)?;
+    let (packed, name) = match args.format {
+        Format::Elf => (stored(&image, Form::Elf)?, Form::Elf.name()),
+        Format::Raw => (stored(&image, Form::Raw)?, Form::Raw.name()),
+        Format::Arm64Image => (stored(&image, Form::Arm64Image)?, Form::Arm64Image.name()),
+        Format::Stb => (contained(&image)?, "stb"),
+        Format::Pnor => (partition(contained(&image)?, size)?, "pnor"),
+        Format::Fit => {
+            return Err(Exit::refused(
+                "this format is not built in this version; U-Boot's `booti` takes `--format \
+                 arm64-image`",
+            ));
+        }
+    };
     output::write(&args.out, &packed)
         .with_context(|| format!("cannot write {}", args.out.display()))?;
-    say::line(format!("{}: {} bytes, {}", args.out.display(), packed.len(), form.name()));
+    say::line(format!("{}: {} bytes, {}", args.out.display(), packed.len(), name));
     Ok(exit::OK)
+}
+
+/// An image in the container that POWER9's flash has it in.
+fn contained(image: &ImageFile<'_>) -> Result<Vec<u8>> {
+    if image.manifest.arch != ARCH_POWER9 {
+        let board = image.manifest.board.as_str();
+        return Err(Exit::refused(format!(
+            "images for {board} stand in no OpenPOWER container: write `--format raw` for flash"
+        )));
+    }
+    Ok(container::wrap(&stored(image, Form::Elf)?))
+}
+
+fn partition(container: Vec<u8>, size: u64) -> Result<Vec<u8>> {
+    let bytes = container.len();
+    container::partition(container, size).ok_or_else(|| {
+        Exit::refused(format!(
+            "the container has {bytes} bytes, too many for a partition of {} ({size}); take a \
+             smaller kernel or initrd, or say with --partition-size how large it is",
+            units::size(size)
+        ))
+    })
 }
 
 /// An image in another form.

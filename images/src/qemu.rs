@@ -58,6 +58,8 @@ pub struct Started<'a> {
     pub form: Form,
     /// The file.
     pub file: &'a Path,
+    /// The file is the machine's flash, out of which it starts.
+    pub flash: bool,
 }
 
 /// QEMU's program and the arguments that make it the image's machine, without console and control.
@@ -99,8 +101,13 @@ pub fn machine(args: &cli::RunArgs, manifest: &Manifest, started: &Started<'_>) 
         add(&["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
     }
     line.extend(attach::arguments(args, manifest));
-    line.push(if started.form == Form::Raw { "-bios" } else { "-kernel" }.into());
-    line.push(started.file.into());
+    if started.flash {
+        line.push("-drive".into());
+        line.push(option_with_path("if=mtd,format=raw,snapshot=on,file=", started.file, ""));
+    } else {
+        line.push(if started.form == Form::Raw { "-bios" } else { "-kernel" }.into());
+        line.push(started.file.into());
+    }
     if let Some(socket) = &args.qmp {
         line.push("-qmp".into());
         line.push(unix_server(socket));
@@ -135,7 +142,8 @@ pub fn line_for_people(
     if !stored {
         packed.push(format!(".{}", form.name()));
     }
-    let started = Started { form, file: Path::new(&packed) };
+    // A partition as well: skiboot takes its container for a kernel's.
+    let started = Started { form, file: Path::new(&packed), flash: false };
     let mut line = Vec::new();
     if let Some(cpu) = only_cpu(args) {
         line.extend(["taskset".into(), "--cpu-list".into(), cpu.to_string().into()]);

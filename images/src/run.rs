@@ -26,7 +26,7 @@ use crate::qemu::{self, Qemu, Started};
 use crate::qmp::{Event, Qmp};
 use crate::stats::{Memory, read_ledger};
 use crate::terminal::{self, Keys, RawTerminal, Request};
-use crate::{attach, cli, say};
+use crate::{attach, cli, container, say};
 
 /// The run took longer than the user allowed.
 const TIMED_OUT: u8 = 124;
@@ -51,8 +51,12 @@ pub fn run(args: &cli::RunArgs) -> Result<u8> {
         say::line(qemu::line_for_people(args, &manifest, form, image.form == Some(form)));
         return Ok(exit::OK);
     }
-    let packed = in_form(&image, form)?;
-    let started = Started { form, file: packed.as_ref().map_or(&args.image, |file| file.path()) };
+    // A whole partition is started as real boards start it.
+    let flash = image.padding > 0;
+    let packed =
+        if flash { Some(temporary(&container::flash(&file))?) } else { in_form(&image, form)? };
+    let path = packed.as_ref().map_or(args.image.as_path(), |file| file.path());
+    let started = Started { form, file: path, flash };
     let deadline = match args.timeout {
         Some(seconds) => {
             let limit = Duration::try_from_secs_f64(seconds)
@@ -88,10 +92,13 @@ fn in_form(image: &ImageFile<'_>, form: Form) -> Result<Option<NamedTempFile>> {
     if image.form == Some(form) {
         return Ok(None);
     }
-    let bytes = pack::stored(image, form)?;
+    temporary(&pack::stored(image, form)?).map(Some)
+}
+
+fn temporary(bytes: &[u8]) -> Result<NamedTempFile> {
     let mut file = NamedTempFile::with_prefix("anchorite-").context("cannot make a file")?;
-    file.write_all(&bytes).context("cannot write the packed image")?;
-    Ok(Some(file))
+    file.write_all(bytes).context("cannot write the packed image")?;
+    Ok(file)
 }
 
 /// Reads the image and checks what must be right before the board can check anything itself.

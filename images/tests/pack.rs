@@ -171,16 +171,57 @@ fn what_cannot_be_is_said() {
     let (code, said) = pack("arm64-image", "a.elf");
     assert!(code == 1 && said.contains("the RAM in which the loader runs (2MiB)"), "{said}");
     assert_eq!(pack("raw", "a.elf").0, 0);
-    for format in ["fit", "stb", "pnor"] {
+    let (code, said) = pack("fit", "a.elf");
+    assert!(code == 1 && said.contains("is not built in this version"), "{said}");
+    for format in ["stb", "pnor"] {
         let (code, said) = pack(format, "a.elf");
-        assert!(code == 1 && said.contains("is not built in this version"), "{said}");
+        assert!(code == 1 && said.contains("stand in no OpenPOWER container"), "{said}");
     }
     assert_eq!(pack("zip", "a.elf").0, 2);
     assert_eq!(pack("elf", "kernel.raw").0, 1);
-    // A POWER9 image has one form.
+    // A POWER9 image has one form, with or without a container.
     let power9 = Project::new("p-power9").image(&[]);
     arm64.project.write("power9.elf", &power9);
     assert_eq!(pack("elf", "power9.elf").0, 0);
     let (code, said) = pack("raw", "power9.elf");
     assert!(code == 1 && said.contains("have no form `raw`"), "{said}");
+}
+
+/// An image of POWER9, as it is stored in flash.
+#[test]
+fn a_container_holds_an_image_and_a_partition_a_container() {
+    let project = Project::new("p-container");
+    let elf = project.image(&[]);
+    let run = |line: &[&str]| {
+        let output = project.run(line);
+        (output.status.code().unwrap(), stdout(&output) + &stderr(&output))
+    };
+    let pack = |format: &str, image: &str, out: &str, more: &[&str]| {
+        run(&[&["pack", "--format", format, image, "--out", out], more].concat())
+    };
+    assert_eq!(pack("stb", "image.elf", "stb", &[]).0, 0);
+    assert_eq!(pack("pnor", "stb", "pnor", &[]).0, 0);
+    assert_eq!(pack("pnor", "image.elf", "small", &["--partition-size", "1MiB"]).0, 0);
+    let (stb, pnor) = (project.read("stb"), project.read("pnor"));
+    assert_eq!((stb.len(), pnor.len()), (4096 + elf.len(), 16 << 20));
+    assert_eq!(project.read("small").len(), 1 << 20);
+    assert!(pnor.starts_with(&stb) && pnor[stb.len()..].iter().all(|byte| *byte == 0xff));
+    assert_eq!(stb[4096..], elf);
+    for file in ["stb", "pnor", "small"] {
+        let (code, report) = run(&["inspect", file, "--json"]);
+        let report: Value = serde_json::from_str(&report).unwrap();
+        assert_eq!((code, &report["proved"]), (0, &true.into()), "{file}");
+        assert_eq!(pack("elf", file, "back", &[]).0, 0);
+        assert_eq!(project.read("back"), elf, "{file}");
+    }
+    // A changed image is found in its container as well.
+    let mut changed = pnor.clone();
+    changed[4096 + elf.len() / 2] ^= 1;
+    project.write("changed", &changed);
+    assert_eq!(run(&["inspect", "changed"]).0, 14);
+    let (code, said) = pack("pnor", "image.elf", "x", &["--partition-size", "64KiB"]);
+    assert!(code == 1 && said.contains("too many for a partition of 64KiB"), "{said}");
+    assert_eq!(pack("pnor", "image.elf", "x", &["--partition-size", "much"]).0, 2);
+    assert_eq!(pack("stb", "image.elf", "x", &["--partition-size", "1MiB"]).0, 2);
+    assert!(!project.root.join("x").exists());
 }

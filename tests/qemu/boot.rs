@@ -4,15 +4,20 @@ use std::fs;
 use std::time::Duration;
 
 use anchorite_tests::guest::Guest;
-use anchorite_tests::image::{default_image, image, kernel, power_off_image};
+use anchorite_tests::image::{Image, default_image, image, kernel, power_off_image};
+use anchorite_tests::{anchorite, output};
 use anyhow::{Context, Result, ensure};
 
 pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
     ("boot::linux_6_12", linux_6_12),
     ("boot::linux_6_1", linux_6_1),
     ("boot::behind_a_container_header", behind_a_container_header),
+    ("boot::from_a_flash_partition", from_a_flash_partition),
     ("boot::the_shell_can_be_worked_in", the_shell_can_be_worked_in),
 ];
+
+/// skiboot reads the flash through small windows: a minute of the machine's time.
+const FLASH: Duration = Duration::from_secs(600);
 
 fn linux_6_12() -> Result<()> {
     to_shell_and_off(Guest::boot(&default_image()?.path, &[])?, "6.12.")
@@ -64,16 +69,29 @@ fn uptime(guest: &mut Guest) -> Result<f64> {
 /// enters it at another address.
 fn behind_a_container_header() -> Result<()> {
     let image = power_off_image()?;
-    let mut container = vec![0; 4096];
-    container[0..4].copy_from_slice(&0x1708_2011_u32.to_be_bytes());
-    container[4..6].copy_from_slice(&1_u16.to_be_bytes());
-    container[6..14].copy_from_slice(&(4096 + image.bytes.len() as u64).to_be_bytes());
-    // The software header's payload size, with no software key before it.
-    container[945..953].copy_from_slice(&(image.bytes.len() as u64).to_be_bytes());
-    container.extend_from_slice(&image.bytes);
-    let file = image.variant(&container)?;
+    let file = packed(&image, "stb")?;
+    let size = fs::metadata(&file)?.len();
+    ensure!(size == 4096 + image.bytes.len() as u64, "{size} bytes");
     let ended = Guest::start(&file, &[])?.end()?;
     ended.expect(0, "the guest powered off")?;
-    ensure!(fs::metadata(&file)?.len() == container.len() as u64, "the run changed its image");
+    ensure!(fs::metadata(&file)?.len() == size, "the run changed its image");
     Ok(())
+}
+
+/// Out of the machine's flash, with nothing else given: skiboot finds the partition, reads the
+/// container in it through the BMC and starts what it holds.
+fn from_a_flash_partition() -> Result<()> {
+    let file = packed(&power_off_image()?, "pnor")?;
+    ensure!(fs::metadata(&file)?.len() == 16 << 20, "the partition is not whole");
+    let ended = Guest::start(&file, &[])?.end_within(FLASH)?;
+    ended.expect(0, "the guest powered off")
+}
+
+fn packed(image: &Image, format: &str) -> Result<tempfile::TempPath> {
+    let file = tempfile::NamedTempFile::new()?.into_temp_path();
+    let mut command = anchorite();
+    command.args(["pack", "--format", format]).arg(&image.path).arg("--out").arg(&file);
+    let packed = output(&mut command)?;
+    ensure!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
+    Ok(file)
 }
