@@ -3,13 +3,15 @@
 mod common;
 
 use std::fs;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use anchorite_spec::Manifest;
 use anchorite_spec::manifest::{
     PART_BODY, PART_GUEST_TREE, PART_INITRD, PART_KERNEL, PART_LOADER, PART_RTAS, PART_TABLES,
 };
 use anchorite_tables::walk::{Item, radix};
-use common::{Elf, Load, Project, get64, kernel, put64, stderr};
+use common::{Board, Elf, Load, Project, get64, kernel, put64, stderr};
 use zerocopy::FromBytes;
 
 fn manifest(image: &[u8]) -> Manifest {
@@ -30,6 +32,42 @@ fn same_inputs_give_the_same_bytes() {
     assert_eq!(first, project.image(&[]), "without the kept frames");
     assert_eq!(first, project.image(&[]), "with the kept frames");
     assert_ne!(first, project.image(&["--cmdline", "other"]));
+}
+
+/// Another directory, another day, another user's surroundings: the same bytes, and no word of any.
+#[test]
+fn where_and_when_an_image_is_built_does_not_show() {
+    for (board, here, there) in
+        [(Board::Power9, "here", "there"), (Board::Arm64, "here-arm64", "there-arm64")]
+    {
+        let project = Project::of(board, here);
+        let first = project.image(&[]);
+        let other = Project::of(board, there);
+        let family = if here == "here" { "power9" } else { "arm64" };
+        let files = [format!("target/firmware/{family}"), "target/guests/k".into()];
+        let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        for folder in files {
+            for entry in fs::read_dir(other.root.join(folder)).unwrap() {
+                let file = fs::File::options().append(true).open(entry.unwrap().path()).unwrap();
+                file.set_modified(long_ago).unwrap();
+            }
+        }
+        let line = ["build", "--board", "board-configs/b.toml", "--out", "image.elf"];
+        let built = Command::new(env!("CARGO_BIN_EXE_anchorite"))
+            .args(line)
+            .current_dir(&other.root)
+            .env_clear()
+            .env("ANCHORITE_ROOT", ".")
+            .env("USER", "somebody-else")
+            .env("TZ", "Pacific/Chatham")
+            .output()
+            .unwrap();
+        assert!(built.status.success(), "{}", stderr(&built));
+        assert!(other.read("image.elf") == first, "{here} and {there} differ");
+        let tells = |word: &str| first.windows(word.len()).any(|at| at == word.as_bytes());
+        let root = project.root.to_str().unwrap();
+        assert!(![root, env!("CARGO_MANIFEST_DIR"), "somebody-else"].into_iter().any(tells));
+    }
 }
 
 #[test]
