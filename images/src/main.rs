@@ -9,6 +9,8 @@ mod config;
 mod container;
 mod exit;
 mod explain;
+#[cfg(test)]
+mod fuzz;
 mod guests;
 mod image;
 mod initramfs;

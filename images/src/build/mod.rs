@@ -131,6 +131,30 @@ pub fn with_files(refusal: Refusal) -> anyhow::Result<Refusal> {
     Ok(refusal.with(result.mistakes))
 }
 
+/// What is wrong with a file as a config's kernel, laid out, and as its initial file system.
+#[cfg(test)]
+pub fn judge_files(bytes: &[u8], config: &Config) -> Vec<String> {
+    let input = |named: &str| Input {
+        bytes: bytes.to_vec(),
+        source: String::new(),
+        span: 0..0,
+        name: named.into(),
+    };
+    let kernel = input("kernel");
+    let judged = [
+        kernel::identify(&kernel, &config.platform, Some(config.guest.format)),
+        kernel::lay_out(&kernel, config)
+            .and_then(|kernel| guest_layout(config, &kernel, None))
+            .map(drop),
+        initrd::check(&input("initrd")),
+    ];
+    let told = |fault| match fault {
+        Fault::Input(mistake) => format!("{} {}", mistake.rule, mistake.primary.text),
+        Fault::Tool(error) => error.to_string(),
+    };
+    judged.map(|judged| judged.map_or_else(told, |()| "in order".into())).to_vec()
+}
+
 /// The guest's files that are in order.
 struct Files {
     kernel: Option<Input>,

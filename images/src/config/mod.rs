@@ -19,6 +19,7 @@ mod syntax;
 pub mod units;
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use serde::Deserialize;
 use toml::de::DeTable;
@@ -113,11 +114,12 @@ fn judge_tree(text: &str, placed: &[Placed<'_>], found: &mut Vec<Diagnostic>) ->
         // What a parser recovers from broken text would only yield mistakes that nobody made.
         return rules::Judged::default();
     }
-    let schema = raw::schema();
+    static SCHEMA: LazyLock<serde_json::Value> = LazyLock::new(raw::schema);
+    let schema = &*SCHEMA;
     for over in placed {
-        over.apply(&mut root, &schema, found);
+        over.apply(&mut root, schema, found);
     }
-    structure::check(&mut root, &schema, found);
+    structure::check(&mut root, schema, found);
     match raw::RawConfig::deserialize(toml::de::Deserializer::from(root)) {
         Ok(raw) => rules::check(&raw, found),
         Err(error) => {

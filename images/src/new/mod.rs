@@ -99,6 +99,12 @@ fn size(bytes: u64) -> String {
     if bytes.is_multiple_of(1 << 10) { units::size(bytes) } else { bytes.to_string() }
 }
 
+/// Trees to start from.
+#[cfg(test)]
+pub fn samples() -> Vec<Vec<u8>> {
+    tests::samples()
+}
+
 #[cfg(test)]
 mod tests {
     use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
@@ -187,6 +193,12 @@ mod tests {
     }
 
     const GIB: u64 = 1 << 30;
+
+    pub fn samples() -> Vec<Vec<u8>> {
+        [(true, GIB), (false, 0)]
+            .map(|(arm, base)| Sample { ram: vec![(base, 2 * GIB)], cpus: 2, arm }.tree())
+            .to_vec()
+    }
 
     #[test]
     fn machines_of_every_size_get_a_config() {
