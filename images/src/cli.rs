@@ -63,6 +63,18 @@ pub struct InspectArgs {
     pub ignore_digests: bool,
 }
 
+/// What `diff` takes.
+#[derive(Args, Debug, Clone)]
+pub struct DiffArgs {
+    /// An image
+    pub a: PathBuf,
+    /// Another one
+    pub b: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// What `explain` takes.
 #[derive(Args, Debug, Clone)]
 pub struct ExplainArgs {
@@ -174,6 +186,8 @@ pub struct StatsArgs {
 pub enum Command {
     /// Check a board config
     Check(BoardArgs),
+    /// Say what changed between two images; the exit code is 1 if anything did
+    Diff(DiffArgs),
     /// Say what a config key, a rule or an exit code means
     Explain(ExplainArgs),
     /// Write a board config for the machine that a device tree describes

@@ -7,6 +7,7 @@ mod check;
 mod cli;
 mod config;
 mod container;
+mod diff;
 mod exit;
 mod explain;
 #[cfg(test)]
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         cli::Command::Guests { command } => guests::guests(&command),
         cli::Command::Check(args) => check::check(&args),
         cli::Command::Build(args) => build::build(&args),
+        cli::Command::Diff(args) => diff::diff(&args),
         cli::Command::Explain(args) => explain::explain(&args),
         cli::Command::New(args) => new::new(&args),
         cli::Command::Pack(args) => pack::pack(&args),

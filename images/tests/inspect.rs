@@ -11,7 +11,7 @@ use anchorite_spec::manifest::{
     PERM_R, PERM_W, PERM_X,
 };
 use common::forge::{Forge, MANIFEST};
-use common::{Board, put64, stderr, stdout};
+use common::{Board, Project, put64, stderr, stdout};
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
 
@@ -309,4 +309,27 @@ fn any_manifest_is_answered() {
             changed.seal().inspect(&["--ignore-digests"]);
         }
     }
+}
+
+#[test]
+fn what_changed_between_two_images_is_told() {
+    let project = Project::new("i-diff");
+    project.image(&[]);
+    std::fs::copy(project.root.join("image.elf"), project.root.join("a")).unwrap();
+    project.image(&["--set", "guest.memory.0.size=512MiB"]);
+    let diff = |a: &str, b: &str| {
+        let output = project.run(&["diff", a, b]);
+        (output.status.code().unwrap(), stdout(&output))
+    };
+    assert_eq!(diff("a", "a"), (0, "the same\n".into()));
+    let (code, told) = diff("a", "image.elf");
+    assert_eq!(code, 1);
+    let line = "mappings.ram.size: 0x40000000 (1073741824) -> 0x20000000 (536870912)";
+    assert!(told.lines().any(|told| told == line), "{told}");
+    assert!(!told.contains("parts.kernel.digest"), "{told}");
+    let output = project.run(&["diff", "a", "image.elf", "--json"]);
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(report["same"], false);
+    project.write("text", b"no image");
+    assert_eq!(diff("a", "text").0, 1);
 }

@@ -68,6 +68,14 @@ pub fn not_proved(file: &[u8]) -> Result<Vec<String>, ImageError> {
     Ok(walls.filter_map(|wall| Some(format!("{}: {}", wall.claim, wall.why?))).collect())
 }
 
+/// The report on an image, as data.
+///
+/// # Errors
+/// It is no image.
+pub fn report_of(name: &str, file: &[u8]) -> Result<serde_json::Value, ImageError> {
+    Ok(report::json(name, &take_apart(file)?))
+}
+
 /// Runs the command.
 ///
 /// # Errors
