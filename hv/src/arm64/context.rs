@@ -4,7 +4,8 @@
 //! One [`GuestContext`] per vCPU stands behind TPIDR_EL2 for good. An exit stores what a Rust
 //! function may clobber (x0–x18, x30) and where the guest stopped; x19–x29 stay in the machine's
 //! registers, which Rust preserves, and go through memory only when the handler asks for
-//! [`FULL_FRAME`]. SP_EL2 is the top of the CPU's stack whenever the guest runs. All else (EL1
+//! [`FULL_FRAME`]. Calls whose answer is the same at all times get it from four registers, without
+//! any of that. SP_EL2 is the top of the CPU's stack whenever the guest runs. All else (EL1
 //! system registers, SP_EL0, TPIDRs, FP, SVE, timers) is the guest's for good and never moves.
 
 /// What [`GuestContext::handler`] returns: the guest goes on.
@@ -36,6 +37,10 @@ pub struct GuestContext {
     pub slow_handler: u64,
     /// `extern "C" fn(*const FaultFrame) -> !`.
     pub fault_handler: u64,
+    /// The vCPU's row of the ledger, for calls that the vectors answer themselves.
+    pub row: u64,
+    /// Not zero if they answer none.
+    pub calls_in_full: u64,
     /// The firmware's own registers when it faulted.
     pub fault: FaultFrame,
 }
@@ -96,6 +101,8 @@ impl GuestContext {
         handler: 0,
         slow_handler: 0,
         fault_handler: 0,
+        row: 0,
+        calls_in_full: 0,
         fault: FaultFrame { gpr: [0; 31], sp: 0, pc: 0, pstate: 0, esr: 0, far: 0, vector: 0 },
     };
 

@@ -22,6 +22,14 @@
     b       a64_exit
 .endm
 
+/* The same for what an instruction of the guest's asks for. */
+.macro A64_SYNC offset
+    .balign 0x80
+    stp     x0, x1, [sp, #-16]!
+    stp     x2, x3, [sp, #-16]!
+    b       a64_call
+.endm
+
     .globl  a64_vectors
     .type   a64_vectors, @function
     .balign 2048
@@ -29,11 +37,63 @@ a64_vectors:
     .irp offset, 0x000, 0x080, 0x100, 0x180, 0x200, 0x280, 0x300, 0x380
     A64_OWN \offset
     .endr
-    .irp offset, 0x400, 0x480, 0x500, 0x580, 0x600, 0x680, 0x700, 0x780
+    A64_SYNC 0x400
+    .irp offset, 0x480, 0x500, 0x580, 0x600, 0x680, 0x700, 0x780
     A64_GUEST \offset
     .endr
     .balign 0x80
     .size   a64_vectors, . - a64_vectors
+
+/*
+ * In:  x0-x3 of the guest on the stack; all else is the guest's.
+ * Out: HVC #0 or SMC #0 with the number of PSCI VERSION, or with one that nobody serves, is counted
+ *      and answered (psci.rs has the same answers); everything else is an exit like others.
+ */
+    .type   a64_call, @function
+a64_call:
+    mrs     x1, esr_el2
+    mov     w2, #0x5a000000             /* HVC #0; SMC #0 has bit 26 too */
+    eor     x2, x2, x1
+    tst     x2, #~(1 << 26)
+    b.ne    4f
+    mrs     x3, tpidr_el2
+    ldr     x2, [x3, #GC_CALLS_IN_FULL]
+    cbnz    x2, 4f
+    mov     w2, #PSCI
+    cmp     w0, w2
+    b.ne    1f
+    mov     w0, #PSCI_VERSION & 0xffff
+    movk    w0, #PSCI_VERSION >> 16, lsl #16
+    mov     w2, #COUNT_VERSION
+    b       2f
+1:  and     w2, w0, #~(1 << 30)         /* of either width */
+    mov     w3, #PSCI >> 7
+    cmp     w3, w2, lsr #7
+    b.eq    4f
+    mov     w3, #SMCCC >> 16
+    cmp     w3, w2, lsr #16
+    b.eq    4f
+    mov     x0, #NOT_SUPPORTED
+    mov     w2, #COUNT_UNKNOWN
+2:  mrs     x3, tpidr_el2
+    ldr     x3, [x3, #GC_ROW]
+    add     x3, x3, x2
+    ldr     x2, [x3]
+    add     x2, x2, #1
+    str     x2, [x3]
+    tbz     x1, #26, 3f
+    mrs     x2, elr_el2                 /* a trapped SMC is not behind us yet */
+    add     x2, x2, #4
+    msr     elr_el2, x2
+3:  ldp     x2, x3, [sp], #16
+    ldp     xzr, x1, [sp], #16
+    eret
+    dsb     nsh                         /* nothing is speculated past the eret */
+    isb
+4:  ldp     x2, x3, [sp], #16
+    mov     x1, #0x400
+    b       a64_exit
+    .size   a64_call, . - a64_call
 
 /*
  * In:  x1 = vector; x0, x1 of the guest on the stack; all else is the guest's.
@@ -178,3 +238,4 @@ a64_secondary:
     .size   a64_secondary, . - a64_secondary
     .purgem A64_OWN
     .purgem A64_GUEST
+    .purgem A64_SYNC

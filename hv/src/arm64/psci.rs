@@ -77,7 +77,8 @@ use function::{
     WORKAROUND_1, WORKAROUND_2, WORKAROUND_3,
 };
 
-const PSCI_1_1: i64 = 0x1_0001;
+/// What VERSION says.
+pub const PSCI_1_1: i64 = 0x1_0001;
 const SMCCC_1_1: i64 = 0x1_0001;
 const SMCCC_1_2: i64 = 0x1_0002;
 /// SYSTEM_RESET2: the one type that is not somebody's own.

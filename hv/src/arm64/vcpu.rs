@@ -107,6 +107,12 @@ impl Shared {
         self.seats[..self.vcpus].iter().position(|seat| seat.mpidr == mpidr)
     }
 
+    /// Whether the guest may call any function of the machine's firmware.
+    #[must_use]
+    pub fn forwards_any(&self) -> bool {
+        self.forward.iter().any(|function| *function != 0)
+    }
+
     /// Whether the guest may call this function of the machine's firmware.
     #[must_use]
     pub fn forwards(&self, function: u32) -> bool {

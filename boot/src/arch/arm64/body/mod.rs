@@ -173,7 +173,13 @@ unsafe fn seat_vcpus(manifest: &Manifest, shared: &'static Shared, ttbr: u64) {
                 redistributor: manifest.arm64.redistributor + index as u64 * gic::FRAMES,
             };
             let machine = Virt::new(Uart::new(manifest.arm64.uart), starts, frames);
-            let row = &mut *(&raw mut (*ledger).row[index]);
+            let row = &raw mut (*ledger).row[index];
+            let ctx = &mut (*CONTEXTS.get())[index];
+            // The vectors count in it while no handler of this vCPU's runs.
+            ctx.row = row as u64;
+            let row = &mut *row;
+            let full = manifest.debug_fault != DEBUG_FAULT_NONE || shared.forwards_any();
+            ctx.calls_in_full = full.into();
             *CPUS[index].get() = Some(Vcpu::new(index, machine, shared, row));
             *starts.add(index) = SecondaryStart {
                 mair: MAIR,
