@@ -56,6 +56,10 @@ soak: setup tools firmware ## long runs: every kernel on every processor, long r
 fuzz: setup ## changed inputs against everything that reads one (SECONDS=60 each, FILTER=... for some)
 	@scripts/fuzz $(or $(SECONDS),60) $(FILTER)
 
+.PHONY: bench
+bench: setup tools firmware ## what exits cost, in instructions: a table, and target/bench.json
+	@scripts/bench
+
 .PHONY: check
 check: default_guests = $(call guests_of,$(wildcard board-configs/*.toml))
 check: setup tools firmware default-guests ## lints, house rules, licences, firmware size

@@ -4,6 +4,7 @@
 mod arm64;
 mod arm64_boots;
 mod arm64_guests;
+mod bench;
 mod boot;
 mod console;
 mod el2;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         arm64::TESTS,
         arm64_boots::TESTS,
         arm64_guests::TESTS,
+        bench::TESTS,
         boot::TESTS,
         console::TESTS,
         el2::TESTS,

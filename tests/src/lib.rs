@@ -4,6 +4,7 @@
 //!
 //! Everything goes through `target/bin/anchorite` and its documented interface, as an outsider's
 //! script would.
+pub mod bench;
 pub mod guest;
 pub mod image;
 pub mod live;

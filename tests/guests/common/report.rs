@@ -3,14 +3,10 @@
 use core::cell::Cell;
 use core::fmt;
 
-/// `say!(…)`: a line.
-#[macro_export]
-macro_rules! say {
-    ($($arg:tt)*) => {{
-        use core::fmt::Write;
-        let _ = write!($crate::console::Console, "{}\n", format_args!($($arg)*));
-    }};
-}
+use crate::say;
+
+#[path = "say.rs"]
+mod say;
 
 /// A probe under way: it is ok unless something was not as wanted.
 pub struct Probe {

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What exits cost is what is promised, and has not grown. `make bench` shows the figures.
+use anchorite_tests::bench::{ROWS, growth, measure};
+use anyhow::{Result, ensure};
+
+pub const TESTS: &[(&str, fn() -> Result<()>)] = &[("bench::what_exits_cost", what_exits_cost)];
+
+fn what_exits_cost() -> Result<()> {
+    let spreads = measure()?;
+    for row in ROWS {
+        let key = format!("{}/{}", row.board, row.event);
+        let median = spreads[&key].median;
+        let limit = row.limit.unwrap_or(u64::MAX);
+        ensure!(median <= limit, "{key}: {median} instructions, at most {limit} are allowed");
+    }
+    match growth(&spreads)? {
+        Some(grown) => ensure!(
+            grown.is_empty(),
+            "more than 2 % above tests/bench/baseline.json; if that is meant, UPDATE=1 make bench \
+             and say why in the commit:\n{}",
+            grown.join("\n")
+        ),
+        None => println!("no baseline for this compiler: growth is not judged"),
+    }
+    Ok(())
+}

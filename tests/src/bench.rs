@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What exits cost, in instructions: the bench guests run and read, and what they must not exceed.
+//!
+//! QEMU executes one instruction in each nanosecond of its clock then (`-icount shift=0`). These are
+//! instructions, not cycles.
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::guest::Guest;
+use crate::probe::build;
+use crate::{output, root};
+
+/// An event on a board, and what is known of it.
+pub struct Row {
+    /// The board and how it is set.
+    pub board: &'static str,
+    /// What the bench guest calls it.
+    pub event: &'static str,
+    /// What hand-written code that does the same takes, where somebody wrote it.
+    pub floor: Option<u64>,
+    /// What others take, as measured in the same way.
+    pub peers: &'static str,
+    /// What it may take.
+    pub limit: Option<u64>,
+}
+
+const fn row(
+    board: &'static str,
+    event: &'static str,
+    floor: Option<u64>,
+    peers: &'static str,
+    limit: Option<u64>,
+) -> Row {
+    Row { board, event, floor, peers, limit }
+}
+
+/// The boards, each with its bench guest and what its config is given besides.
+const BOARDS: [(&str, &str, &[&str]); 2] = [
+    ("arm64", "arm64-bench", &[]),
+    ("arm64-guarded", "arm64-bench", &["--set", "guest.interrupts=guarded"]),
+];
+
+const PSCI: &str = "Bao 189, Xen 464, KVM 1318";
+const UNKNOWN: &str = "Bao 1421, Xen 1630, KVM 1269";
+const TIMER: &str = "Bao 200, Xen 1085, KVM 2607";
+const SGI: &str = "Bao 777, Xen 1027, KVM 2693";
+const GIC: &str = "Bao 225, Xen 589, KVM 2082";
+
+/// All rows, in the order of the table.
+pub const ROWS: &[Row] = &[
+    row("arm64", "hvc-psci-version", Some(36), PSCI, Some(60)),
+    row("arm64", "hvc-unknown", Some(36), UNKNOWN, Some(60)),
+    row("arm64", "smc-psci-version", None, "Bao 203, Xen 495", Some(65)),
+    row("arm64", "smc-unknown", None, "", None),
+    row("arm64", "timer", Some(1), TIMER, Some(1)),
+    row("arm64", "sgi", Some(2), SGI, Some(2)),
+    row("arm64", "gic-read", Some(1), GIC, Some(1)),
+    row("arm64", "gic-write", Some(1), "", Some(1)),
+    row("arm64", "load-from-a-hole", None, "", None),
+    row("arm64-guarded", "hvc-psci-version", Some(36), PSCI, None),
+    row("arm64-guarded", "hvc-unknown", Some(36), UNKNOWN, None),
+    row("arm64-guarded", "timer", Some(1), TIMER, Some(1)),
+    row("arm64-guarded", "sgi", Some(96), SGI, Some(120)),
+    row("arm64-guarded", "gic-read", Some(61), GIC, Some(110)),
+    row("arm64-guarded", "gic-write", None, "", None),
+];
+
+/// Instructions of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spread {
+    /// The fewest.
+    pub min: u64,
+    /// The middle one.
+    pub median: u64,
+    /// 99 of 100 are not above it.
+    pub p99: u64,
+    /// The most: a report to the console, say.
+    pub max: u64,
+}
+
+/// Every event of every board, by `board/event`.
+///
+/// # Errors
+///
+/// A bench guest does not build, does not end, or its measure is wrong.
+pub fn measure() -> Result<BTreeMap<String, Spread>> {
+    let mut spreads = BTreeMap::new();
+    for (board, guest, arguments) in BOARDS {
+        let image = build(guest, &format!("{board}-bench"), arguments)?;
+        let ended = Guest::start(&image.path, &["--icount", "--cpu", "max"])?.end()?;
+        ended.expect(0, "the guest powered off")?;
+        for (event, spread) in ended.console.lines().filter_map(parse) {
+            spreads.insert(format!("{board}/{event}"), spread);
+        }
+        let measured = |event: &str| spreads.get(&format!("{board}/{event}")).copied();
+        let exactly = |count| Some(Spread { min: count, median: count, p99: count, max: count });
+        let right = measured("nothing") == exactly(0) && measured("1000-nops") == exactly(1000);
+        ensure!(right, "{board} does not count instructions: {}", ended.console);
+    }
+    for row in ROWS {
+        let key = format!("{}/{}", row.board, row.event);
+        ensure!(spreads.contains_key(&key), "{key} was not measured");
+    }
+    Ok(spreads)
+}
+
+/// `bench NAME min=… median=… p99=… max=…`.
+fn parse(line: &str) -> Option<(&str, Spread)> {
+    let mut words = line.strip_prefix("bench ")?.split_whitespace();
+    let event = words.next()?;
+    let mut value = |name: &str| words.next()?.strip_prefix(name)?.strip_prefix('=')?.parse().ok();
+    let [min, median, p99, max] = ["min", "median", "p99", "max"].map(&mut value);
+    Some((event, Spread { min: min?, median: median?, p99: p99?, max: max? }))
+}
+
+/// Which compiler built the firmware.
+///
+/// # Errors
+///
+/// There is no toolchain yet.
+pub fn compiler() -> Result<String> {
+    let version = ". target/toolchain.sh && \"$FW_RUSTC\" --version";
+    let version = output(Command::new("sh").args(["-c", version]).current_dir(root()))?;
+    ensure!(version.status.success(), "no target/toolchain.sh: `make setup` writes it");
+    Ok(String::from_utf8_lossy(&version.stdout).trim().to_owned())
+}
+
+/// Medians that were accepted, by compiler.
+const BASELINE: &str = "tests/bench/baseline.json";
+
+/// What has grown by more than 2 % since the baseline of this compiler; `None` if it has none.
+///
+/// # Errors
+///
+/// The baseline cannot be read.
+pub fn growth(spreads: &BTreeMap<String, Spread>) -> Result<Option<Vec<String>>> {
+    let baseline: Value = serde_json::from_slice(&fs::read(root().join(BASELINE))?)?;
+    let Some(known) = baseline[compiler()?].as_object() else { return Ok(None) };
+    let mut grown = Vec::new();
+    for (key, spread) in spreads {
+        let Some(before) = known.get(key).and_then(Value::as_u64) else { continue };
+        if spread.median * 100 > before * 102 {
+            grown.push(format!("{key}: {} instructions, {before} before", spread.median));
+        }
+    }
+    Ok(Some(grown))
+}
+
+/// Makes these medians the baseline of this compiler.
+///
+/// # Errors
+///
+/// The baseline cannot be read or written.
+pub fn accept(spreads: &BTreeMap<String, Spread>) -> Result<()> {
+    let path = root().join(BASELINE);
+    let mut baseline: Value = serde_json::from_slice(&fs::read(&path)?)?;
+    let medians: BTreeMap<_, _> = spreads.iter().map(|(key, s)| (key, s.median)).collect();
+    baseline[compiler()?] = json!(medians);
+    let text = serde_json::to_string_pretty(&baseline)?;
+    fs::write(&path, format!("{text}\n")).context(BASELINE)
+}
