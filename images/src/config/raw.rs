@@ -206,6 +206,10 @@ pub struct RawXive {
     /// Interrupt sources, two 64 KiB pages each: 1 to 256.
     #[schemars(with = "i64", range(min = 1, max = 256))]
     pub sources: Field<i64>,
+    /// What the guest is offered: `exploitation`, the controller itself. (`xics`, the hypercalls of
+    /// its predecessor, is half-built and refused.) Default: `exploitation`.
+    #[schemars(with = "Option<String>")]
+    pub interface: Field<String>,
 }
 
 /// Second-stage translation of arm64.

@@ -228,6 +228,8 @@ impl Rules<'_> {
             None => tima.clone(),
         };
         let esb = self.size(&raw.esb);
+        let interfaces = [Word::Works("exploitation", ()), Word::HalfBuilt("xics")];
+        self.word("interface", &raw.interface, Some(()), &interfaces);
         let sources = raw.sources.as_ref()?;
         let count = *sources.get_ref();
         if !(1..=256).contains(&count) {
