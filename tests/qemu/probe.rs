@@ -14,6 +14,7 @@ pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
     ("probe::entered_little_endian", entered_little_endian),
     ("probe::four_cpus_race", four_cpus_race),
     ("probe::a_nested_machine_check_ends_the_run", a_nested_machine_check_ends_the_run),
+    ("probe::a_guests_watchdog_ends_the_run", a_guests_watchdog_ends_the_run),
     ("probe::a_hostile_arm64_guest_stays_inside", a_hostile_arm64_guest_stays_inside),
     ("probe::a_hostile_guest_cannot_stop_the_timer", a_hostile_guest_cannot_stop_the_timer),
     ("probe::other_processors_and_sizes", other_processors_and_sizes),
@@ -43,6 +44,15 @@ fn a_nested_machine_check_ends_the_run() -> Result<()> {
     let ended = Guest::start(&image.path, &[])?.end()?;
     ended.expect(10, "a second machine check before ibm,nmi-interlock")?;
     ensure!(ended.console.contains("first machine check served"), "not even the first");
+    Ok(())
+}
+
+/// A guest that spins with interrupts off, and nobody pings its watchdog.
+fn a_guests_watchdog_ends_the_run() -> Result<()> {
+    let image = build("power9-probe", "probe-watchdog", &["--cmdline", "only=watchdog"])?;
+    let ended = Guest::start(&image.path, &[])?.end()?;
+    ended.expect(16, "the guest's watchdog 4 has expired: power-off")?;
+    ensure!(ended.console.contains("@end status=watchdog code=16"), "no @end line");
     Ok(())
 }
 

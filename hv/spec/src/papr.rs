@@ -7,6 +7,8 @@
 pub const SUCCESS: i64 = 0;
 /// Try again.
 pub const BUSY: i64 = 1;
+/// Not as much as was asked for.
+pub const CONSTRAINED: i64 = 4;
 /// Every other vCPU has joined.
 pub const CONTINUE: i64 = 18;
 /// The machine underneath failed.
@@ -27,6 +29,8 @@ pub const P3: i64 = -56;
 pub const P4: i64 = -57;
 /// The fifth argument.
 pub const P5: i64 = -58;
+/// Nothing was to be done.
+pub const NOOP: i64 = -63;
 /// The flag at bit 0 is not known; other bits' codes follow downwards, to bit 63.
 pub const UNSUPPORTED_FLAG: i64 = -256;
 
@@ -36,6 +40,8 @@ pub const fn code_name(code: i64) -> &'static str {
     match family(code) {
         SUCCESS => "H_SUCCESS",
         BUSY => "H_BUSY",
+        CONSTRAINED => "H_CONSTRAINED",
+        NOOP => "H_NOOP",
         CONTINUE => "H_CONTINUE",
         HARDWARE => "H_HARDWARE",
         FUNCTION => "H_FUNCTION",
@@ -94,7 +100,11 @@ pub const SERVED: &[Call] = &[
     call(0xe0, "H_CEDE", &[SUCCESS], &[]),
     call(0xe4, "H_CONFER", &[SUCCESS, PARAMETER], &[]),
     call(0xe8, "H_PROD", &[SUCCESS, PARAMETER], &[]),
+    call(0xec, "H_GET_PPP", &[SUCCESS], &[]),
+    call(0xf0, "H_SET_PPP", &[SUCCESS, CONSTRAINED, PARAMETER], &[]),
+    call(0xf4, "H_PURR", &[SUCCESS], &[]),
     call(0x1c8, "H_GET_CPU_CHARACTERISTICS", &[SUCCESS], &[]),
+    call(0x1d8, "H_POLL_PENDING", &[SUCCESS], &[]),
     call(0x298, "H_JOIN", &[SUCCESS, CONTINUE, BAD_MODE], &[]),
     call(0x300, "H_RANDOM", &[SUCCESS], &[HARDWARE]),
     call(0x31c, "H_SET_MODE", &[SUCCESS, P2, P3, P4, UNSUPPORTED_FLAG], &[]),
@@ -110,6 +120,7 @@ pub const SERVED: &[Call] = &[
     call(0x3cc, "H_INT_SYNC", &[SUCCESS, PARAMETER, P2], &[HARDWARE]),
     call(0x3d0, "H_INT_RESET", &[SUCCESS, PARAMETER], &[HARDWARE]),
     call(0x448, "H_RPT_INVALIDATE", &[SUCCESS, PARAMETER, P2, P3, P4, P5], &[]),
+    call(0x45c, "H_WATCHDOG", &[SUCCESS, PARAMETER, P2, P3, NOOP], &[]),
 ];
 
 /// The row of a call that is served.
@@ -191,16 +202,12 @@ pub const REFUSED: &[Refused] = &[
     },
     Refused {
         calls: &[
-            (0xec, "H_GET_PPP"),
-            (0xf0, "H_SET_PPP"),
-            (0xf4, "H_PURR"),
             (0xf8, "H_PIC"),
-            (0x1d8, "H_POLL_PENDING"),
             (0x2d0, "H_SET_MPP"),
             (0x2d4, "H_GET_MPP"),
             (0x314, "H_GET_MPP_X"),
         ],
-        why: "no processor and no memory is shared with anyone",
+        why: "there is no pool of processors or memory that the guest shares",
     },
     Refused {
         calls: &[
@@ -286,7 +293,6 @@ pub const REFUSED: &[Refused] = &[
         ],
         why: "no key store",
     },
-    Refused { calls: &[(0x45c, "H_WATCHDOG")], why: "not built yet" },
     Refused {
         calls: &[
             (0x460, "H_GUEST_GET_CAPABILITIES"),

@@ -191,6 +191,18 @@ reasons! {
     RtasNmiRegister = "rtas_nmi_register",
     /// RTAS ibm,nmi-interlock: a machine check's error log is done with.
     RtasNmiInterlock = "rtas_nmi_interlock",
+    /// H_WATCHDOG: starts, stops or describes a watchdog of the guest's.
+    HWatchdog = "h_watchdog",
+    /// The hypervisor decrementer, for a watchdog of the guest's.
+    Watchdog = "watchdog",
+    /// H_GET_PPP: how many processors the guest has.
+    HGetPpp = "h_get_ppp",
+    /// H_SET_PPP.
+    HSetPpp = "h_set_ppp",
+    /// H_PURR: the processor utilization of resources register.
+    HPurr = "h_purr",
+    /// H_POLL_PENDING: whether the firmware wants the core.
+    HPollPending = "h_poll_pending",
 }
 
 impl ExitReason {

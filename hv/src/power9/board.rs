@@ -77,6 +77,13 @@ pub trait Power9: Machine {
     /// Puts what only the guest's last life decided as it is at first: its decrementer far away, its
     /// breakpoint off, its interrupt priority shut.
     fn forget_guest(&mut self);
+    /// The timebase.
+    fn timebase(&self) -> u64;
+    /// Has the hypervisor decrementer interrupt the guest at `at`, in timebase ticks, once; beside
+    /// the heartbeat's own times.
+    fn set_timer(&mut self, at: u64);
+    /// The processor utilization of resources register.
+    fn purr(&self) -> u64;
     /// Serves the earlier firmware's heartbeat and arms the hypervisor decrementer for the next;
     /// false when none was due.
     fn heartbeat(&mut self) -> bool;

@@ -10,7 +10,7 @@ use super::context::{GuestContext, HSRR_FLAG};
 use super::nmi::Cause;
 use super::regs::{msr, program, storage, vector};
 use super::vcpu::Vcpu;
-use super::{hcall, inject, nmi, report};
+use super::{hcall, inject, nmi, report, watchdog};
 use crate::core::Action;
 
 /// Serves one exit. Whatever the guest did to its machine state, it goes on outside hypervisor
@@ -18,6 +18,7 @@ use crate::core::Action;
 pub fn serve<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     let action = answer(v, ctx);
     v.follow_mode();
+    v.follow_watchdog();
     if ctx.pending_reset != 0 {
         late_reset(v, ctx);
     }
@@ -75,7 +76,12 @@ fn answer<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     match number {
         vector::HDEC => {
             let due = v.machine.heartbeat();
-            v.count(if due { ExitReason::OpalHeartbeat } else { ExitReason::Hdec });
+            v.count(match due {
+                true => ExitReason::OpalHeartbeat,
+                false if v.timer != watchdog::NEVER => ExitReason::Watchdog,
+                false => ExitReason::Hdec,
+            });
+            return watchdog::serve(v);
         }
         vector::HVI => match v.machine.virtualization_interrupt() {
             HviSource::Firmware => v.count(ExitReason::OpalEvent),

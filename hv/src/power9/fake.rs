@@ -40,6 +40,8 @@ pub struct Fake {
     /// What another vCPU does while this one waits.
     pub meanwhile: Option<Box<dyn FnMut()>>,
     pub heartbeat_due: bool,
+    pub ticks: u64,
+    pub timer: u64,
     pub hvi: bool,
     pub hmi_fails: bool,
     pub routes: Vec<(u32, Route)>,
@@ -152,6 +154,18 @@ impl Power9 for Fake {
         self.forgot += 1;
     }
 
+    fn timebase(&self) -> u64 {
+        self.ticks
+    }
+
+    fn set_timer(&mut self, at: u64) {
+        self.timer = at;
+    }
+
+    fn purr(&self) -> u64 {
+        self.ticks
+    }
+
     fn heartbeat(&mut self) -> bool {
         self.heartbeat_due
     }
@@ -212,6 +226,9 @@ impl Power9 for Fake {
 /// Where the fake guest's RAM begins, and how much it has.
 pub const RAM: (u64, u64) = (0x10_0000, 0x4_0000);
 
+/// The fake machine's timebase.
+pub const TICKS_PER_MS: u64 = 512_000;
+
 /// Where RTAS is in it: its last page.
 pub const RTAS: u64 = RAM.0 + RAM.1 - 0x1000;
 
@@ -230,7 +247,8 @@ pub fn vcpu_of(vcpus: u32) -> Vcpu<Fake> {
         unsafe { std::slice::from_raw_parts_mut(std::alloc::alloc_zeroed(layout), layout.size()) };
     let mut manifest = anchorite_spec::Manifest::new_zeroed();
     manifest.xive_sources = 4;
-    manifest.vcpus = vcpus;
+    (manifest.vcpus, manifest.cores) = (vcpus, 4);
+    manifest.timebase_hz = 1000 * TICKS_PER_MS;
     manifest.parts[0].kind = anchorite_spec::manifest::PART_RTAS;
     (manifest.parts[0].dest, manifest.parts[0].memory_size) = (RTAS, 0x1000);
     let shared = Box::leak(Box::new(Shared::new(&manifest, memory_at(RAM.0, ram))));

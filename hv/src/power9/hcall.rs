@@ -10,7 +10,7 @@ use super::board::Power9;
 use super::context::GuestContext;
 use super::regs::{lpcr, msr, program};
 use super::vcpu::Vcpu;
-use super::{inject, interrupts, rtas};
+use super::{capacity, inject, interrupts, rtas, watchdog};
 use crate::core::Action;
 use crate::mem::Gpa;
 
@@ -29,6 +29,10 @@ pub enum HcallError {
     Parameter,
     /// H_BAD_MODE: not with interrupts enabled.
     BadMode,
+    /// H_NOOP: nothing was to be done.
+    Noop,
+    /// H_CONSTRAINED: not as much as was asked for.
+    Constrained,
     /// H_RESOURCE: something that must come first is missing.
     Resource,
     /// H_P2: the second argument.
@@ -54,6 +58,8 @@ impl HcallError {
             Self::Function => papr::FUNCTION,
             Self::Parameter => papr::PARAMETER,
             Self::BadMode => papr::BAD_MODE,
+            Self::Noop => papr::NOOP,
+            Self::Constrained => papr::CONSTRAINED,
             Self::Resource => papr::RESOURCE,
             Self::P2 => papr::P2,
             Self::P3 => papr::P3,
@@ -107,7 +113,11 @@ pub const fn calls<M: Power9>() -> [Hcall<M>; CALLS] {
         call!(0xe0, HCede, cede),
         call!(0xe4, HConfer, confer),
         call!(0xe8, HProd, prod),
+        call!(0xec, HGetPpp, capacity::get_ppp),
+        call!(0xf0, HSetPpp, capacity::set_ppp),
+        call!(0xf4, HPurr, capacity::purr),
         call!(0x1c8, HGetCpuCharacteristics, get_cpu_characteristics),
+        call!(0x1d8, HPollPending, capacity::poll_pending),
         call!(0x298, HJoin, join),
         call!(0x300, HRandom, random),
         call!(0x31c, HSetMode, set_mode),
@@ -123,6 +133,7 @@ pub const fn calls<M: Power9>() -> [Hcall<M>; CALLS] {
         call!(0x3cc, HIntSync, interrupts::sync),
         call!(0x3d0, HIntReset, interrupts::reset),
         call!(0x448, HRptInvalidate, rpt_invalidate),
+        call!(0x45c, HWatchdog, watchdog::watchdog),
     ]
 }
 

@@ -7,6 +7,7 @@
 //! is the guest's for good, so there is nothing to move.
 
 pub mod board;
+pub mod capacity;
 pub mod context;
 #[cfg(test)]
 mod docs;
@@ -24,6 +25,7 @@ pub mod regs;
 pub mod report;
 pub mod rtas;
 pub mod vcpu;
+pub mod watchdog;
 
 pub use board::Power9;
 pub use context::GuestContext;

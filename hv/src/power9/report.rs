@@ -66,6 +66,11 @@ pub fn facility<M: Power9>(v: &mut Vcpu<M>, ctx: &GuestContext, facility: u64) {
     say(v, &text, due);
 }
 
+/// One line of the firmware's about its guest.
+pub fn notice<M: Power9>(v: &mut Vcpu<M>, text: &Text) {
+    say(v, text, 0);
+}
+
 fn say<M: Power9>(v: &mut Vcpu<M>, text: &Text, due: u32) {
     let _whole_lines = v.shared.console.lock();
     mistake(&mut v.machine, text, due);

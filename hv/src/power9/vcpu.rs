@@ -16,6 +16,7 @@ use super::interrupts::Interrupts;
 use super::lock::Lock;
 use super::nmi::Nmi;
 use super::regs::{lpcr, msr};
+use super::watchdog::{self, Watchdogs};
 use crate::core::ConsoleTail;
 use crate::core::end::Text;
 use crate::core::report::{Reach, Reports};
@@ -86,6 +87,14 @@ pub struct Shared {
     pub interrupts: Lock<Interrupts>,
     /// Its routines for machine checks and system resets.
     pub nmi: Lock<Nmi>,
+    /// Its watchdogs.
+    pub watchdogs: Lock<Watchdogs>,
+    /// When the next of them expires, in timebase ticks, or [`watchdog::NEVER`].
+    pub watchdog_due: AtomicU64,
+    /// Timebase ticks in a second.
+    pub timebase_hz: u64,
+    /// The machine's cores.
+    pub cores: u32,
     /// The console, and the end of what the guest wrote to it. Held for a whole line or call, so that
     /// no two are mixed.
     pub console: Lock<ConsoleTail>,
@@ -123,6 +132,10 @@ impl Shared {
             states: Lock::new(states),
             interrupts: Lock::new(Interrupts::new(manifest.xive_sources as u32)),
             nmi: Lock::new(Nmi::new(manifest)),
+            watchdogs: Lock::new(Watchdogs::default()),
+            watchdog_due: AtomicU64::new(watchdog::NEVER),
+            timebase_hz: manifest.timebase_hz,
+            cores: manifest.cores,
             console: Lock::new(ConsoleTail::new()),
             reports: Reports::new(),
             little_endian,
@@ -149,6 +162,8 @@ pub struct Vcpu<M> {
     pub row: &'static mut Row,
     /// The exit being served.
     pub reason: Option<ExitReason>,
+    /// When the core's timer comes for a watchdog's sake, or [`watchdog::NEVER`].
+    pub timer: u64,
     /// Text for the epitaph, once a handler has ended the run.
     pub last_words: Text,
 }
@@ -157,7 +172,15 @@ impl<M> Vcpu<M> {
     /// A vCPU before its first entry.
     #[must_use]
     pub fn new(index: usize, machine: M, shared: &'static Shared, row: &'static mut Row) -> Self {
-        Self { index, machine, shared, row, reason: None, last_words: Text::new() }
+        Self {
+            index,
+            machine,
+            shared,
+            row,
+            reason: None,
+            timer: watchdog::NEVER,
+            last_words: Text::new(),
+        }
     }
 
     /// Counts an exit.
@@ -246,11 +269,10 @@ impl<M: Power9> Vcpu<M> {
     /// Stops this vCPU, unless no other would be left to start it again: then false.
     pub fn stop(&mut self) -> bool {
         let mut states = self.shared.states.lock();
-        let others = || states.iter().enumerate().filter(|(n, _)| *n != self.index);
-        if !others().any(|(_, state)| state.is_active()) {
-            return false;
-        }
+        let Some(other) = other_active(&*states, self.index) else { return false };
         states[self.index] = State::Stopped;
+        drop(states);
+        self.leave_watchdog(other);
         true
     }
 
@@ -284,16 +306,14 @@ impl<M: Power9> Vcpu<M> {
     pub fn join(&mut self) -> bool {
         let seat = self.seat();
         let mut states = self.shared.states.lock();
-        let others = || states.iter().enumerate().filter(|(n, _)| *n != self.index);
-        if !others().any(|(_, state)| state.is_active()) {
-            return false;
-        }
+        let Some(other) = other_active(&*states, self.index) else { return false };
         if seat.prodded.swap(false, Ordering::SeqCst) {
             // Without having been seen as joined, on which another vCPU would act.
             return true;
         }
         states[self.index] = State::Joined;
         drop(states);
+        self.leave_watchdog(other);
         while !self.wait(M::park) && !seat.reset.load(Ordering::SeqCst) {}
         self.shared.states.lock()[self.index] = State::Running;
         true
@@ -309,6 +329,11 @@ impl<M: Power9> Vcpu<M> {
             self.machine.kick(target);
         }
     }
+}
+
+/// A vCPU besides this one that will do something by itself.
+fn other_active(states: &[State], own: usize) -> Option<usize> {
+    states.iter().enumerate().position(|(n, state)| n != own && state.is_active())
 }
 
 #[cfg(test)]

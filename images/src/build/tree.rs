@@ -186,6 +186,7 @@ fn rtas_node(layout: &GuestLayout) -> DeviceTreeNode {
         "hcall-interrupt",
         "hcall-join",
         "hcall-rpt-invalidate",
+        "hcall-watchdog",
     ];
     set(&mut node, "ibm,hypertas-functions", functions.as_slice());
     set(&mut node, "rtas-version", 1u32);

@@ -32,6 +32,8 @@ pub mod spr {
     pub const HDSISR: u32 = 306;
     /// Hypervisor data address.
     pub const HDAR: u32 = 307;
+    /// Processor utilization of resources.
+    pub const PURR: u32 = 309;
     /// Hypervisor decrementer.
     pub const HDEC: u32 = 310;
     /// Hypervisor real mode offset.

@@ -121,6 +121,8 @@ pub struct PowerNv {
     tima: Tima,
     lpcr: u64,
     heartbeat_at: u64,
+    /// When the guest is to be interrupted besides.
+    timer_at: u64,
     /// Whether the hypervisor decrementer ends a wait; not while it holds an interrupt that only an
     /// exit of the guest can take.
     timer_wakes: bool,
@@ -142,6 +144,7 @@ impl PowerNv {
             tima: unsafe { Tima::new(board.info.tima_hv) },
             lpcr: lpcr::GUEST,
             heartbeat_at: u64::MAX,
+            timer_at: u64::MAX,
             timer_wakes: true,
             own_index: 0,
             own_generation: 1,
@@ -167,8 +170,14 @@ impl PowerNv {
     fn arm_heartbeat(&mut self) {
         let ticks = self.heartbeat_ticks().unwrap_or(LONG);
         self.heartbeat_at = cpu::timebase().saturating_add(ticks);
+        self.arm();
+    }
+
+    /// Sets the hypervisor decrementer to what comes first.
+    fn arm(&mut self) {
+        let ticks = self.heartbeat_at.min(self.timer_at).saturating_sub(cpu::timebase());
         // SAFETY: the hypervisor decrementer only ever interrupts the guest or the idle state.
-        unsafe { mtspr::<{ spr::HDEC }>(ticks) };
+        unsafe { mtspr::<{ spr::HDEC }>(ticks.min(LONG)) };
     }
 
     fn virtual_processor(&self, server: u32) -> u64 {
@@ -381,10 +390,31 @@ impl Power9 for PowerNv {
         self.tima.shut_os();
     }
 
+    fn timebase(&self) -> u64 {
+        cpu::timebase()
+    }
+
+    fn set_timer(&mut self, at: u64) {
+        self.timer_at = at;
+        self.arm();
+    }
+
+    fn purr(&self) -> u64 {
+        mfspr::<{ spr::PURR }>()
+    }
+
     fn heartbeat(&mut self) -> bool {
+        let now = cpu::timebase();
+        if now >= self.timer_at {
+            self.timer_at = u64::MAX;
+        }
         // The core may still hold an edge from before the first entry: that one is not due.
-        let due = self.heartbeat_ticks().is_some() && cpu::timebase() >= self.heartbeat_at;
-        self.arm_heartbeat();
+        let due = self.heartbeat_ticks().is_some() && now >= self.heartbeat_at;
+        if due {
+            self.arm_heartbeat();
+        } else {
+            self.arm();
+        }
         self.timer_wakes = true;
         if due {
             self.board.opal.poll_events();

@@ -119,6 +119,30 @@ pub fn run() {
     Probe::run("hcall-cpu-characteristics", |p| {
         p.equal(&"code", code(CHARACTERISTICS, &[]), 0);
     });
+    Probe::run("hcall-capacity", |p| {
+        let [code, entitled, unallocated, aggregation, platform, ..] = hcall(GET_PPP, &[]);
+        p.equal(&"code", code, 0);
+        p.holds(&"whole processors", entitled > 0 && entitled % 100 == 0);
+        p.equal(&"nothing is left over", unallocated, 0);
+        p.equal(&"in no pool", aggregation, 0xffff);
+        p.equal(&"capped", platform >> 16, 1 << 32);
+        p.holds(&"the platform's processors", platform & 0xffff >= entitled / 100);
+        expect(
+            p,
+            SET_PPP,
+            &[
+                (&[entitled, 0], 0),
+                (&[entitled + 1, 0], CONSTRAINED),
+                (&[entitled, 255], CONSTRAINED),
+                (&[entitled, 256], PARAMETER),
+                (&[0, u64::MAX], PARAMETER),
+            ],
+        );
+        expect(p, POLL_PENDING, &[(&[], 0)]);
+        let [first, second] = [0; 2].map(|_| hcall(PURR, &[]));
+        p.equal(&"code", first[0], 0);
+        p.holds(&"it only grows", second[1] >= first[1]);
+    });
     process_table();
     Probe::run("hcall-rpt-invalidate", |p| {
         expect(

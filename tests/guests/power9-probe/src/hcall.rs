@@ -19,6 +19,14 @@ pub const CEDE: u64 = 0xe0;
 pub const CONFER: u64 = 0xe4;
 /// H_PROD.
 pub const PROD: u64 = 0xe8;
+/// H_GET_PPP.
+pub const GET_PPP: u64 = 0xec;
+/// H_SET_PPP.
+pub const SET_PPP: u64 = 0xf0;
+/// H_PURR.
+pub const PURR: u64 = 0xf4;
+/// H_POLL_PENDING.
+pub const POLL_PENDING: u64 = 0x1d8;
 /// H_GET_CPU_CHARACTERISTICS.
 pub const CHARACTERISTICS: u64 = 0x1c8;
 /// H_JOIN.
@@ -55,6 +63,8 @@ pub const SYNC: u64 = 0x3cc;
 pub const RESET: u64 = 0x3d0;
 /// H_RPT_INVALIDATE.
 pub const RPT_INVALIDATE: u64 = 0x448;
+/// H_WATCHDOG.
+pub const WATCHDOG: u64 = 0x45c;
 /// What the RTAS stub calls.
 pub const RTAS: u64 = 0xf000;
 
@@ -70,6 +80,10 @@ pub const PARAMETER: u64 = -4_i64 as u64;
 pub const BAD_MODE: u64 = -5_i64 as u64;
 /// H_RESOURCE.
 pub const RESOURCE: u64 = -16_i64 as u64;
+/// H_CONSTRAINED.
+pub const CONSTRAINED: u64 = 4;
+/// H_NOOP.
+pub const NOOP: u64 = -63_i64 as u64;
 /// H_P2; H_P3 and so on follow downwards.
 pub const P2: u64 = -55_i64 as u64;
 /// H_P3.
@@ -94,8 +108,8 @@ const fn outputs(number: u64) -> usize {
     match number {
         GET_TERM_CHAR | GET_SOURCE => 3,
         CHARACTERISTICS | QUEUE_INFO => 2,
-        RANDOM | ESB => 1,
-        SOURCE_INFO | GET_QUEUE => 4,
+        RANDOM | ESB | WATCHDOG | PURR => 1,
+        SOURCE_INFO | GET_QUEUE | GET_PPP => 4,
         _ => 0,
     }
 }

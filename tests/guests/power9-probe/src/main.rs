@@ -29,6 +29,7 @@ mod smp;
 mod storm;
 mod trap;
 mod walls;
+mod watchdog;
 
 use report::Probe;
 
@@ -43,11 +44,15 @@ extern "C" fn probe_main(tree: u64, big_endian: u64) -> ! {
     if board::asked_for(tree, "long=races") {
         interrupts::run_longer();
     }
+    if board::asked_for(tree, "only=watchdog") {
+        watchdog::power_off();
+    }
     calls::run();
     walls::run();
     interrupts::run();
     let several = smp::run();
     storm::run();
+    watchdog::run();
     nmi::run();
     if several {
         coverage::run();

@@ -15,7 +15,7 @@ use crate::low::{CPU_ENTRY, EXTS, RESETS};
 use crate::random::Random;
 use crate::report::Probe;
 use crate::trap::{self, SECOND, now};
-use crate::{rtas, say};
+use crate::{rtas, say, watchdog};
 
 const CPUS: usize = 4;
 const PRIORITY: u64 = 6;
@@ -36,8 +36,10 @@ enum Task {
     Ping,
     /// Passes each interrupt on to the next CPU.
     Ring,
-    /// Spins with interrupts off.
+    /// Spins with interrupts off until a reset comes.
     Spin,
+    /// Spins with interrupts off until [`ROUND`] is [`OVER`].
+    Deaf,
     /// H_CEDE, with nothing that would wake it.
     Cede,
     /// H_JOIN.
@@ -46,6 +48,8 @@ enum Task {
     Race,
     /// Random calls.
     Storm,
+    /// Starts a watchdog, then RTAS stop-self.
+    Watchdog,
 }
 
 static TASK: [AtomicU64; CPUS] = [const { AtomicU64::new(0) }; CPUS];
@@ -64,7 +68,7 @@ const READY: u64 = 1;
 /// A decrementer that never comes.
 const FAR: u64 = 1 << 54;
 /// No answer within this time is none.
-const PATIENCE: u64 = 20 * SECOND;
+const PATIENCE: u64 = 120 * SECOND;
 /// A wake-up later than this is counted: a lost one would wait for the firmware's heartbeat or longer.
 const LATE: u64 = SECOND / 10;
 
@@ -151,6 +155,7 @@ extern "C" fn probe_cpu(number: u64) -> ! {
                 ROUND.store(READY, SeqCst);
                 u64::from(!until(|| RESETS.of(cpu).get() != before))
             }
+            t if t == Task::Deaf as u64 => u64::from(!until(|| ROUND.load(SeqCst) == OVER)),
             t if t == Task::Cede as u64 => {
                 ROUND.store(READY, SeqCst);
                 cede()
@@ -161,6 +166,12 @@ extern "C" fn probe_cpu(number: u64) -> ! {
             }
             t if t == Task::Race as u64 => u64::from(start(cpu, 2)),
             t if t == Task::Storm as u64 => storm(cpu, &mut random),
+            t if t == Task::Watchdog as u64 => {
+                let [flags, number, timeout] = watchdog::START_DUMP;
+                let [code, _] = call(hcall::WATCHDOG, [flags, number, timeout, 0, 0]);
+                RESULT[cpu].store(code, SeqCst);
+                u64::from(services(cpu, rtas::STOP_SELF, &[], 1)[0])
+            }
             _ => {
                 // Idle, so that a host with fewer CPUs has time for the others.
                 trap::set_decrementer(SECOND / 10_000);
@@ -343,6 +354,19 @@ pub fn run() -> bool {
         p.equal(&"no reset", RESETS.of(1).get(), before);
         p.equal(&"the last CPU", call(hcall::JOIN, [0; 5])[0], CONTINUE);
     });
+    Probe::run("watchdog-of-a-cpu-that-has-stopped", |p| {
+        for _ in 0..5 {
+            let starts = STARTS[1].load(SeqCst);
+            p.equal(&"start", start(0, 1).into(), 0);
+            p.holds(&"it comes", until(|| STARTS[1].load(SeqCst) == starts + 1));
+            // From here on this CPU makes no call: the one that stops has to see to its own leaving.
+            let before = RESETS.get();
+            ask(1, Task::Watchdog);
+            p.holds(&"the reset comes", watchdog::reset_comes(before, || {}));
+            p.equal(&"started", answer(1).unwrap_or(BUSY), 0);
+            p.holds(&"stopped", until(|| is_stopped(1)));
+        }
+    });
     true
 }
 
@@ -487,8 +511,12 @@ fn resets(p: &Probe, task: Task) {
 
 fn reset_of_all(p: &Probe) {
     let counts = || [0, 1, 2, 3].map(|cpu| RESETS.of(cpu).get());
-    let before = counts();
     let signal = |target: i64| call(hcall::SIGNAL_RESET, [target as u64, 0, 0, 0, 0])[0];
+    // A reset in a vector would overwrite what that has saved: the others take no interrupt.
+    ROUND.store(0, SeqCst);
+    (1..CPUS).for_each(|cpu| ask(cpu, Task::Deaf));
+    p.holds(&"deaf", until(|| TASK.iter().skip(1).all(|task| task.load(SeqCst) == 0)));
+    let before = counts();
     p.equal(&"others", signal(-2), 0);
     let others = before.map(|count| count + 1);
     p.holds(&"they come", until(|| counts()[1..] == others[1..]));
@@ -498,6 +526,8 @@ fn reset_of_all(p: &Probe) {
     p.holds(&"they come", until(|| (1..CPUS).all(|cpu| counts()[cpu] == before[cpu] + 2)));
     p.equal(&"no such server", signal(NO_SERVER as i64), PARAMETER);
     p.equal(&"no such server", signal(-3), PARAMETER);
+    ROUND.store(OVER, SeqCst);
+    (1..CPUS).for_each(|cpu| p.equal(&"they go on", answer(cpu).unwrap_or(BUSY), 0));
 }
 
 fn join(p: &Probe) {
