@@ -26,6 +26,12 @@ p9_vectors_start:
     b       \to
 .endm
 
+.macro VECTORS flag, list:vararg
+    .irp    n, \list
+    VECTOR  \n, \flag
+    .endr
+.endm
+
 /* Stores r0 to r13 as they were when the vector came. Clobbers r3, r4, r7. */
 .macro VOLATILE to
     .irp    n, 0,1,2,3,4,5,6,7,8,9,10
@@ -47,37 +53,20 @@ p9_vectors_start:
 .endm
 
     VECTOR 0x100, 0, p9_reset           /* system reset */
-    VECTOR 0x200, 0                     /* machine check */
-    VECTOR 0x300, 0                     /* 0x300 to 0x800: only ever the firmware's own */
-    VECTOR 0x380, 0
-    VECTOR 0x400, 0
-    VECTOR 0x480, 0
-    VECTOR 0x500, 2                     /* external; HSRR because LPES = 1 sends the guest's to it */
-    VECTOR 0x600, 0
-    VECTOR 0x700, 0
-    VECTOR 0x800, 0
-    VECTOR 0x900, 0
-    VECTOR 0x980, 2                     /* hypervisor decrementer */
-    VECTOR 0xa00, 0
-    VECTOR 0xc00, 0                     /* system call */
-    VECTOR 0xd00, 0
-    VECTOR 0xe00, 2                     /* hypervisor data storage */
-    VECTOR 0xe20, 2                     /* hypervisor instruction storage */
-    VECTOR 0xe40, 2                     /* hypervisor emulation assistance */
-    VECTOR 0xe60, 2                     /* hypervisor maintenance */
-    VECTOR 0xe80, 2                     /* hypervisor doorbell */
-    VECTOR 0xea0, 2                     /* hypervisor virtualization */
-    VECTOR 0xf00, 0
-    VECTOR 0xf20, 0
-    VECTOR 0xf40, 0
-    VECTOR 0xf60, 0
-    VECTOR 0xf80, 2                     /* hypervisor facility unavailable */
-    VECTOR 0x1200, 2
-    VECTOR 0x1300, 0
-    VECTOR 0x1500, 2                    /* soft patch */
-    VECTOR 0x1600, 2
-    VECTOR 0x1700, 0
-    VECTOR 0x1800, 2
+    /* Machine check; then, up to 0x900, only ever the firmware's own. */
+    VECTORS 0, 0x200,0x300,0x380,0x400,0x480
+    VECTORS 2, 0x500                    /* HSRR because LPES = 1 sends the guest's to it */
+    VECTORS 0, 0x600,0x700,0x800,0x900
+    VECTORS 2, 0x980                    /* hypervisor decrementer */
+    VECTORS 0, 0xa00,0xc00,0xd00        /* 0xc00: system call */
+    /* Data and instruction storage, emulation assistance, maintenance, doorbell, virtualization. */
+    VECTORS 2, 0xe00,0xe20,0xe40,0xe60,0xe80,0xea0
+    VECTORS 0, 0xf00,0xf20,0xf40,0xf60
+    VECTORS 2, 0xf80,0x1200             /* 0xf80: hypervisor facility unavailable */
+    VECTORS 0, 0x1300
+    VECTORS 2, 0x1500,0x1600            /* 0x1500: soft patch */
+    VECTORS 0, 0x1700
+    VECTORS 2, 0x1800
 
     . = 0x1900 - 0x100
 p9_exit:
