@@ -95,7 +95,7 @@ fn fits(manifest: &Manifest, form: Form, size: u64) -> Result<()> {
     let platform = Platform::numbered(manifest.arch, manifest.boot);
     let (room, what) = match (form, platform.arm) {
         (Form::Raw, Some(arm)) => (arm.flash, crate::config::platform::FLASH),
-        (Form::Arm64Image, _) => (manifest.load_window, platform.names[1]),
+        (Form::Raw | Form::Arm64Image, _) => (manifest.load_window, platform.names[1]),
         _ => return Ok(()),
     };
     if size > room.size {

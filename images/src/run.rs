@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anchorite_spec::epitaph::End;
-use anchorite_spec::manifest::{BOOT_ARM64_IMAGE, BOOT_FLAT};
+use anchorite_spec::manifest::{BOOT_ARM64_IMAGE, BOOT_BARE, BOOT_FLAT};
 use anchorite_spec::{Epitaph, Form, Ledger, Manifest};
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -82,7 +82,7 @@ fn started_as(image: &ImageFile<'_>) -> Form {
     match (image.form, image.manifest.boot) {
         (Some(form @ (Form::Arm64Image | Form::Raw)), _) => form,
         (_, BOOT_ARM64_IMAGE) => Form::Arm64Image,
-        (_, BOOT_FLAT) => Form::Raw,
+        (_, BOOT_FLAT | BOOT_BARE) => Form::Raw,
         _ => Form::Elf,
     }
 }

@@ -13,10 +13,11 @@ pub const TESTS: &[(&str, fn() -> Result<()>)] =
 
 const SIZE: usize = 64 << 10;
 
+/// Linux takes one of these on such a console as the first half of a SysRq request, and two as the
+/// byte itself.
+pub const SYSRQ: u8 = 0x0f;
+
 fn on_a_hypervisor_terminal() -> Result<()> {
-    /// Linux takes one of these on such a console as the first half of a SysRq request, and two as
-    /// the byte itself.
-    const SYSRQ: u8 = 0x0f;
     let mut guest = Guest::boot(&default_image()?.path, &[])?;
     both_ways_at_once(&mut guest, Some(SYSRQ))?;
     guest.power_off()?;

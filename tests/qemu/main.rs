@@ -4,6 +4,7 @@
 mod arm64;
 mod arm64_boots;
 mod arm64_guests;
+mod bare;
 mod bench;
 mod boot;
 mod console;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     let tests: Vec<(&str, fn() -> anyhow::Result<()>)> = [
         arm64::TESTS,
         arm64_boots::TESTS,
+        bare::TESTS,
         arm64_guests::TESTS,
         bench::TESTS,
         boot::TESTS,

@@ -19,7 +19,7 @@ pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
     ("smp::all_of_the_guest_on_a_second_chip", all_of_the_guest_on_a_second_chip),
 ];
 
-const FOUR: [&str; 2] = ["--vcpus", "4"];
+pub const FOUR: [&str; 2] = ["--vcpus", "4"];
 /// On every CPU: timers, processes, pipes, and with them interrupts from CPU to CPU.
 const LOAD: &str = "for n in 1 2 3 4; do \
     ( while :; do sleep 0.01; echo x | cat >/dev/null; done ) 2>/dev/null & done";
@@ -40,7 +40,7 @@ fn linux_6_1_on_four_cpus() -> Result<()> {
 }
 
 /// A window without exits but those allowed, then every CPU out and in twice, all under load.
-fn loaded(mut guest: Guest, version: &str) -> Result<()> {
+pub fn loaded(mut guest: Guest, version: &str) -> Result<()> {
     ensure!(guest.shell("uname -r")?.starts_with(version));
     ensure!(guest.shell("nproc")? == "4");
     guest.shell(LOAD)?;
@@ -83,10 +83,15 @@ fn quiet_window(guest: &mut Guest) -> Result<()> {
 
 /// QEMU's own log, with CPUs that come and go, and a kernel that dies on one of four.
 fn it_counts_what_qemu_counts() -> Result<()> {
+    counted(&four()?)
+}
+
+/// A run in which CPUs come and go, against QEMU's log.
+pub fn counted(image: &Image) -> Result<()> {
     let log = tempfile::NamedTempFile::new()?;
     let path = log.path().to_str().context("no UTF-8 path")?;
     let arguments = ["-d", "int", "-D", path].map(|word| ["--qemu-arg", word]).concat();
-    let mut guest = Guest::boot(&four()?.path, &arguments)?;
+    let mut guest = Guest::boot(&image.path, &arguments)?;
     guest.replug(0..4, 1)?;
     guest.power_off().and_then(|ended| stats::agrees_with_qemu(&ended, log.path()))
 }

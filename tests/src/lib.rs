@@ -62,6 +62,12 @@ pub fn board() -> PathBuf {
     root().join("board-configs/qemu-powernv9.toml")
 }
 
+/// The config of the POWER9 board without skiboot.
+#[must_use]
+pub fn bare_board() -> PathBuf {
+    root().join("board-configs/qemu-powernv9-bare.toml")
+}
+
 /// The arm64 board's config.
 #[must_use]
 pub fn arm64_board() -> PathBuf {

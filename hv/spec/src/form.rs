@@ -4,8 +4,10 @@
 //! Each form's header follows from the manifest alone. So a reader that knows the manifest to be
 //! right knows what the header must be, and the digests are those of the ELF in every form.
 use crate::Manifest;
-use crate::manifest::{ARCH_ARM64, ARCH_POWER9, PART_LOADER};
+use crate::manifest::{ARCH_ARM64, ARCH_POWER9, BOOT_BARE, PART_LOADER};
 
+/// Where POWER9 machines without earlier firmware begin.
+const RESET: u64 = 0x10;
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 64;
 /// Bytes of the section table, one empty entry, at the end of the file.
@@ -21,7 +23,8 @@ pub enum Form {
     /// An arm64 `Image`: loaded at a multiple of 2 MiB and entered at its first byte, x0 = the
     /// machine's tree.
     Arm64Image,
-    /// Bytes that are entered at the first one where they lie, from flash as well.
+    /// Bytes that are entered where they lie, from flash as well: arm64 at the first one, POWER9 at
+    /// 0x10.
     Raw,
 }
 
@@ -49,6 +52,13 @@ impl Form {
             (Self::Raw, ARCH_ARM64) => {
                 let mut header = [0; HEADER_BYTES];
                 put(&mut header, 0, &branch(loader));
+                Some(header)
+            }
+            (Self::Raw, ARCH_POWER9) if manifest.boot == BOOT_BARE => {
+                let mut header = [0; HEADER_BYTES];
+                let distance = loader.wrapping_sub(RESET) as u32 & 0x03ff_fffc;
+                // `b`, as a core in reset reads it: big-endian.
+                put(&mut header, RESET as usize, &(18 << 26 | distance).to_be_bytes());
                 Some(header)
             }
             _ => None,
@@ -105,7 +115,7 @@ fn branch(offset: u64) -> [u8; 4] {
 mod tests {
     use super::Form;
     use crate::Manifest;
-    use crate::manifest::{ARCH_ARM64, ARCH_POWER9, PART_LOADER};
+    use crate::manifest::{ARCH_ARM64, ARCH_POWER9, BOOT_BARE, PART_LOADER};
     use zerocopy::FromZeros;
 
     fn manifest(arch: u32) -> Manifest {
@@ -141,9 +151,14 @@ mod tests {
     }
 
     #[test]
-    fn power9_has_its_elf_only() {
-        let manifest = manifest(ARCH_POWER9);
-        let forms = Form::ALL.map(|form| form.header(&manifest).is_some());
-        assert_eq!(forms, [true, false, false]);
+    fn power9_has_its_elf_and_is_raw_where_nobody_loads_it() {
+        let mut manifest = manifest(ARCH_POWER9);
+        let forms = |manifest: &Manifest| Form::ALL.map(|form| form.header(manifest).is_some());
+        assert_eq!(forms(&manifest), [true, false, false]);
+        manifest.boot = BOOT_BARE;
+        assert_eq!(forms(&manifest), [true, false, true]);
+        // b 0x3000, from 0x10
+        let header = Form::Raw.header(&manifest).unwrap();
+        assert_eq!(header[16..20], [0x48, 0x00, 0x2f, 0xf0]);
     }
 }

@@ -65,6 +65,9 @@ pub const BOOT_ARM64_IMAGE: u32 = 2;
 pub const BOOT_FLAT: u32 = 3;
 /// [`Manifest::boot`]: loaded to RAM as an ELF, entered at its entry point.
 pub const BOOT_ELF: u32 = 4;
+/// [`Manifest::boot`]: POWER9 without any earlier firmware: the image is put at 0 and entered at 0x10
+/// by all threads.
+pub const BOOT_BARE: u32 = 5;
 
 /// [`Part::kind`]: the position-independent loader; runs once, then its memory is wiped.
 pub const PART_LOADER: u32 = 1;

@@ -2,7 +2,7 @@
 //! What platforms fix, whatever a config says.
 use anchorite_spec::Range;
 use anchorite_spec::manifest::{
-    ARCH_ARM64, ARCH_POWER9, BOOT_ARM64_IMAGE, BOOT_ELF, BOOT_FLAT, BOOT_OPAL_PAYLOAD,
+    ARCH_ARM64, ARCH_POWER9, BOOT_ARM64_IMAGE, BOOT_BARE, BOOT_ELF, BOOT_FLAT, BOOT_OPAL_PAYLOAD,
 };
 
 use super::checked::Model;
@@ -114,6 +114,7 @@ impl Platform {
             (Some("arm64"), Some("flat")) => Self::arm64(BOOT_FLAT),
             (Some("arm64"), Some("elf")) => Self::arm64(BOOT_ELF),
             (Some("arm64"), _) => Self::arm64(BOOT_ARM64_IMAGE),
+            (_, Some("bare")) => BARE,
             _ => POWERNV,
         }
     }
@@ -124,6 +125,7 @@ impl Platform {
         match (arch, boot) {
             (ARCH_ARM64, BOOT_FLAT | BOOT_ELF) => Self::arm64(boot),
             (ARCH_ARM64, _) => QEMU_VIRT,
+            (_, BOOT_BARE) => BARE,
             _ => POWERNV,
         }
     }
@@ -205,6 +207,21 @@ pub const POWERNV: Platform = Platform {
     registers: Range::new(0x0006_0000_0000_0000, 0x0002_0000_0000_0000),
     real_bits: 51,
     arm: None,
+};
+
+/// PowerNV without OPAL: QEMU puts the image at 0, and its device tree right behind.
+pub const BARE: Platform = Platform {
+    boot: BOOT_BARE,
+    load_window: Range::new(0, 0x0100_0000),
+    earlier: Range::new(0x0100_0000, 0x0010_0000),
+    names: [
+        "the machine's exception vectors",
+        "the window into which QEMU loads the image",
+        "the machine's own device tree",
+    ],
+    // Findings, queues, XIVE's tables, and the stack.
+    boot_stack: 512 << 10,
+    ..POWERNV
 };
 
 /// QEMU's `virt` machine with GICv3 and EL2.

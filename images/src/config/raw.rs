@@ -48,9 +48,9 @@ pub struct RawBoard {
     /// `cortex-a710`, `neoverse-n1`, `neoverse-n2`, `neoverse-v1` or `any`.
     #[schemars(with = "String")]
     pub cpu: Field<String>,
-    /// How the machine starts the image: `opal-payload`, as skiboot's payload; on arm64, always at
+    /// How the machine starts the image: `opal-payload`, as skiboot's payload, or `bare`, in
+    /// skiboot's place; on arm64, always at
     /// EL2, `arm64-image`, as a kernel's `Image`, `flat`, in place in flash, or `elf`, as an ELF.
-    /// (`bare` is half-built and refused.)
     #[schemars(with = "String")]
     pub boot: Field<String>,
 }

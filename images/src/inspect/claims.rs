@@ -10,9 +10,9 @@ mod masters;
 use std::fmt;
 
 use anchorite_spec::manifest::{
-    ARCH_ARM64, IMAGE_OFFSET, MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, MAP_WITHIN, Mapping, PART_BODY,
-    PART_KERNEL, PART_LOADER, PART_TABLES, PERM_DMA, PERM_R, PERM_W, PERM_X, SPACE_GUEST,
-    SPACE_HOST, SPACE_IMAGE, VCPUS,
+    ARCH_ARM64, BOOT_BARE, IMAGE_OFFSET, MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, MAP_WITHIN, Mapping,
+    PART_BODY, PART_KERNEL, PART_LOADER, PART_TABLES, PERM_DMA, PERM_R, PERM_W, PERM_X,
+    SPACE_GUEST, SPACE_HOST, SPACE_IMAGE, VCPUS,
 };
 use anchorite_spec::{Epitaph, Form, Ledger, Manifest, Range};
 
@@ -251,7 +251,18 @@ impl Image<'_> {
         }
         let copy = manifest.manifest_copy.size;
         claim(copy >= size_of::<Manifest>() as u64, || "the manifest's copy has no room".into())?;
-        disjoint(&self.kept())?;
+        let mut kept = self.kept();
+        if manifest.boot == BOOT_BARE {
+            // The image lies where the vectors are put last, over its header and its manifest.
+            kept.retain(|(_, range)| *range != manifest.vectors);
+            for part in manifest.parts.iter().filter(|part| part.kind != 0) {
+                let end = manifest.vectors.base + manifest.vectors.size;
+                claim(part.offset >= end, || {
+                    format!("a part at {:#x} is where the vectors will be", part.offset)
+                })?;
+            }
+        }
+        disjoint(&kept)?;
         self.placed()
     }
 

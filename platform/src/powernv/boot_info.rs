@@ -4,6 +4,8 @@ use anchorite_spec::phases::Phases;
 
 use anchorite_spec::manifest::VCPUS;
 
+use super::lpc::Early;
+
 /// Guest interrupt sources at most.
 pub const SOURCES: usize = anchorite_hv::power9::interrupts::SOURCES;
 /// Interrupts of OPAL's own devices at most.
@@ -45,8 +47,12 @@ pub const KICK_EVENT: u32 = 0x7fff_ffff;
 pub struct BootInfo {
     /// OPAL's base, r2 of every call.
     pub opal_base: u64,
-    /// OPAL's entry point.
+    /// OPAL's entry point; 0 if there is no OPAL.
     pub opal_entry: u64,
+    /// XIVE's tables, where the firmware set it up itself.
+    pub xive_tables: u64,
+    /// What was typed before there was a firmware to read it, where the UART is the firmware's.
+    pub typed: Early,
     /// The image, where it was loaded.
     pub image: u64,
     /// The manifest's copy.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The hypervisor's machine: POWER9 cores over OPAL.
+//! The hypervisor's machine: POWER9 cores, over OPAL or bare.
 use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,6 +15,7 @@ use super::boot_info::{BootInfo, Core, KICK_EVENT};
 use super::core::{self as cpu, Scope, mfspr, mtspr, spr};
 use super::opal::{Opal, OpalError, code};
 use super::tima::Tima;
+use super::{Bare, Below};
 
 /// The guest's logical partition.
 pub const LPID: u32 = 1;
@@ -31,9 +32,9 @@ struct Pending {
 }
 
 impl Pending {
-    fn flush(&mut self, opal: &Opal) -> bool {
+    fn flush(&mut self, below: &Below) -> bool {
         if self.len > 0 {
-            let taken = opal.console_write(&self.bytes[..self.len]).min(self.len);
+            let taken = below.console_write(&self.bytes[..self.len]).min(self.len);
             self.bytes.copy_within(taken..self.len, 0);
             self.len -= taken;
         }
@@ -43,8 +44,8 @@ impl Pending {
 
 /// What the machine's cores share.
 pub struct Board {
-    /// OPAL. Its calls may be made by several threads at a time.
-    pub opal: Opal,
+    /// OPAL or the bare machine; several threads may use it at a time.
+    pub below: Below,
     info: &'static BootInfo,
     process_table: &'static AtomicU64,
     esb_guest: u64,
@@ -70,8 +71,14 @@ impl Board {
             .filter(|_| info.clock_valid != 0)
             .map(|now| CachedClock::new(now, info.clock_ticks, timebase_hz));
         Self {
-            // SAFETY: `info` names OPAL as the machine's tree did.
-            opal: unsafe { Opal::new(info.opal_base, info.opal_entry) },
+            // SAFETY: `info` names OPAL as the machine's tree did; without it the loader, which is
+            // gone, had the devices before, and it names the tables.
+            below: unsafe {
+                match info.opal_entry {
+                    0 => Below::Bare(Bare::adopt(info.xive_tables, info.typed)),
+                    entry => Below::Opal(Opal::new(info.opal_base, entry)),
+                }
+            },
             info,
             process_table,
             esb_guest,
@@ -99,10 +106,10 @@ impl Board {
         // Whoever holds it may be the one that dies here.
         let Some(mut pending) = self.pending.try_lock() else { return };
         for _ in 0..100_000 {
-            if pending.flush(&self.opal) {
+            if pending.flush(&self.below) {
                 break;
             }
-            self.opal.poll_events();
+            self.below.poll_events();
         }
     }
 
@@ -154,6 +161,7 @@ impl PowerNv {
     /// Puts the vCPU's virtual processor on the thread, and opens the thread's own ring.
     pub fn start_interrupts(&mut self) {
         self.tima.push_os(self.core().guest_cam);
+        self.tima.push_own();
         self.tima.open_own();
         self.arm_heartbeat();
     }
@@ -211,7 +219,7 @@ impl PowerNv {
     /// Tells OPAL of one of its interrupts and ends it.
     fn serve_opal(&mut self, number: u32) {
         let info = self.board.info;
-        let events = self.board.opal.handle_interrupt(number);
+        let events = self.board.below.handle_interrupt(number);
         let known = &info.opal_interrupt[..info.opal_interrupts as usize];
         if let Some(interrupt) = known.iter().find(|interrupt| interrupt.number == number) {
             // SAFETY: OPAL named this page as the source's; a load at its start is the
@@ -219,7 +227,7 @@ impl PowerNv {
             let _ = unsafe { cpu::load64(interrupt.eoi_page) };
         }
         if events {
-            self.board.opal.poll_events();
+            self.board.below.poll_events();
         }
     }
 }
@@ -232,12 +240,12 @@ impl From<OpalError> for HardwareError {
 
 impl Machine for PowerNv {
     fn console_write(&mut self, bytes: &[u8]) -> bool {
-        let opal = &self.board.opal;
+        let below = &self.board.below;
         let mut pending = self.board.pending.lock();
-        if !pending.flush(opal) {
+        if !pending.flush(below) {
             return false;
         }
-        let taken = opal.console_write(bytes);
+        let taken = below.console_write(bytes);
         if taken == 0 && !bytes.is_empty() {
             return false;
         }
@@ -249,7 +257,7 @@ impl Machine for PowerNv {
     }
 
     fn console_read(&mut self, buffer: &mut [u8]) -> usize {
-        self.board.opal.console_read(buffer)
+        self.board.below.console_read(buffer)
     }
 
     fn clock(&mut self) -> Option<DateTime> {
@@ -267,11 +275,11 @@ impl Machine for PowerNv {
         // cached clock below.
         let mut result = Ok(());
         for _ in 0..16 {
-            result = self.board.opal.set_clock(date, time);
+            result = self.board.below.set_clock(date, time);
             if !matches!(result, Err(OpalError(code::BUSY | code::BUSY_EVENT))) {
                 break;
             }
-            self.board.opal.poll_events();
+            self.board.below.poll_events();
         }
         if !matches!(result, Ok(()) | Err(OpalError(code::BUSY | code::BUSY_EVENT))) {
             return false;
@@ -417,7 +425,7 @@ impl Power9 for PowerNv {
         }
         self.timer_wakes = true;
         if due {
-            self.board.opal.poll_events();
+            self.board.below.poll_events();
         }
         due
     }
@@ -444,7 +452,7 @@ impl Power9 for PowerNv {
     }
 
     fn maintenance_interrupt(&mut self) -> Result<(), HardwareError> {
-        Ok(self.board.opal.handle_hmi()?)
+        Ok(self.board.below.handle_hmi()?)
     }
 
     fn clear_doorbell(&mut self) {
@@ -462,11 +470,11 @@ impl Power9 for PowerNv {
         let info = self.board.info;
         let vp = self.virtual_processor(route.server);
         let number = info.irq[lisn as usize];
-        Ok(self.board.opal.xive_route(number, vp, route.priority, route.eisn)?)
+        Ok(self.board.below.xive_route(number, vp, route.priority, route.eisn)?)
     }
 
     fn sync_source(&mut self, lisn: u32) -> Result<(), HardwareError> {
-        Ok(self.board.opal.xive_sync(self.board.info.irq[lisn as usize])?)
+        Ok(self.board.below.xive_sync(self.board.info.irq[lisn as usize])?)
     }
 
     fn set_queue(
@@ -479,12 +487,12 @@ impl Power9 for PowerNv {
         // SAFETY: the page is guest RAM, found so by the handler; what the controller writes into it
         // is the guest's own affair.
         unsafe {
-            Ok(self.board.opal.xive_set_queue(self.virtual_processor(server), priority, page)?)
+            Ok(self.board.below.xive_set_queue(self.virtual_processor(server), priority, page)?)
         }
     }
 
     fn queue_state(&mut self, server: u32, priority: u8) -> Result<(u32, u32), HardwareError> {
-        Ok(self.board.opal.xive_queue_state(self.virtual_processor(server), priority)?)
+        Ok(self.board.below.xive_queue_state(self.virtual_processor(server), priority)?)
     }
 
     fn esb_load(&mut self, lisn: u32, offset: u64) -> u64 {

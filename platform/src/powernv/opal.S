@@ -10,10 +10,6 @@
  * OPAL runs big-endian and returns to LR in that mode, so the return lands on three instructions
  * stored big-endian that switch back.
  */
-.macro BIG_ENDIAN insn
-    .long   ((\insn) >> 24 & 0xff) | ((\insn) >> 8 & 0xff00) | ((\insn) << 8 & 0xff0000) | ((\insn) << 24 & 0xff000000)
-.endm
-
     .section .text.opal_enter, "ax", @progbits
     .balign 16
     .globl  opal_enter
@@ -63,4 +59,3 @@ opal_enter:
     mtlr    0
     blr
     .size   opal_enter, . - opal_enter
-    .purgem BIG_ENDIAN

@@ -2,7 +2,7 @@
 //! Calls into OPAL (skiboot's doc/opal-api). Arguments in memory are big-endian at real addresses,
 //! which is what Rust's addresses are here: translation is off.
 
-core::arch::global_asm!(include_str!("opal.S"));
+core::arch::global_asm!(include_str!("big_endian.S"), include_str!("opal.S"));
 
 unsafe extern "C" {
     fn opal_enter(args: *const [u64; 9], base: u64, entry: u64) -> i64;
@@ -12,10 +12,14 @@ unsafe extern "C" {
 pub mod code {
     /// Done.
     pub const SUCCESS: i64 = 0;
+    /// A parameter names nothing.
+    pub const PARAMETER: i64 = -1;
     /// Try again later.
     pub const BUSY: i64 = -2;
     /// Part was done.
     pub const PARTIAL: i64 = -3;
+    /// Not offered.
+    pub const UNSUPPORTED: i64 = -7;
     /// Try again after OPAL_POLL_EVENTS.
     pub const BUSY_EVENT: i64 = -12;
 }

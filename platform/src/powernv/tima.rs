@@ -13,6 +13,9 @@ pub const CAM_VALID: u32 = 0x8000_0000;
 const QW1_CPPR: u64 = 0x11;
 /// Ring QW3: the thread's own; its current processor priority.
 const QW3_CPPR: u64 = 0x31;
+/// Whether events for the thread itself find it there.
+const QW3_VALID: u64 = 0x38;
+const VALID: u8 = 0x80;
 /// Acknowledge on the hypervisor's rings.
 const ACK_HV: u64 = 0x830;
 /// Which ring an acknowledge came from, upper two bits; 0 is none.
@@ -45,6 +48,12 @@ impl Tima {
     pub fn shut_os(&self) {
         // SAFETY: as above.
         unsafe { store8(self.0 + QW1_CPPR, 0) };
+    }
+
+    /// Puts the thread itself on its ring. OPAL, where there is one, has done so.
+    pub fn push_own(&self) {
+        // SAFETY: as above.
+        unsafe { store8(self.0 + QW3_VALID, VALID) };
     }
 
     /// Accepts interrupts of every priority on the thread's own ring.

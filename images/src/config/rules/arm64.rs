@@ -71,8 +71,9 @@ impl Rules<'_> {
         }
     }
 
-    /// The guest finds its CPUs in the redistributors' frames, in the machine's order.
-    fn cpu_order(&mut self, vcpus: &[Placed<u32>]) {
+    /// An arm64 guest finds its CPUs in the redistributors' frames, in the machine's order; on POWER9
+    /// without OPAL nobody else takes a CPU, and the first one boots.
+    pub(super) fn cpu_order(&mut self, vcpus: &[Placed<u32>]) {
         let twice = |cpu: &Placed<u32>| vcpus.iter().filter(|c| c.value == cpu.value).count() > 1;
         let mut wrong = vcpus.iter().zip(0..).filter(|(cpu, index)| cpu.value != *index);
         let Some((cpu, index)) = wrong.next().filter(|_| !vcpus.iter().any(twice)) else { return };
@@ -80,7 +81,7 @@ impl Rules<'_> {
         let label = format!("vCPU {index} is on CPU {}", cpu.value);
         self.report(
             Diagnostic::new("vcpu", title, cpu.span.clone(), label)
-                .help(format!("write `cpu = {index}`: arm64 guests start on CPU 0")),
+                .help(format!("write `cpu = {index}`: this board starts on CPU 0")),
         );
     }
 

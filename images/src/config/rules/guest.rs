@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The guest: how it is started, its CPUs, its interrupt controller.
-use anchorite_spec::manifest::{MAPPINGS, VCPUS};
+use anchorite_spec::manifest::{BOOT_BARE, MAPPINGS, VCPUS};
 use toml::Spanned;
 
 use super::values::{Word, span_of};
@@ -209,6 +209,9 @@ impl Rules<'_> {
                 );
             }
             cpus.push(Placed { value: cpu, span: written.span() });
+        }
+        if self.platform.boot == BOOT_BARE {
+            self.cpu_order(&cpus);
         }
         cpus
     }

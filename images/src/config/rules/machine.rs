@@ -2,7 +2,7 @@
 //! The machine and what the firmware takes of it.
 use anchorite_spec::Range;
 use anchorite_spec::manifest::{
-    DEBUG_FAULT_ASSERT, DEBUG_FAULT_EXCEPTION, DEBUG_FAULT_NONE, RAM_RANGES,
+    BOOT_BARE, DEBUG_FAULT_ASSERT, DEBUG_FAULT_EXCEPTION, DEBUG_FAULT_NONE, RAM_RANGES,
 };
 
 use super::values::{Word, span_of};
@@ -40,7 +40,7 @@ impl Rules<'_> {
             self.word("cpu", &raw.cpu, None, &ARM64_CPUS)
         } else {
             self.word("platform", &raw.platform, None, &[Word::Works("powernv", ())]);
-            let boots = [Word::Works("opal-payload", ()), Word::HalfBuilt("bare")];
+            let boots = [Word::Works("opal-payload", ()), Word::Works("bare", ())];
             self.word("boot", &raw.boot, None, &boots);
             self.word("cpu", &raw.cpu, None, &[Word::Works("power9", POWER9)])
         };
@@ -63,8 +63,13 @@ impl Rules<'_> {
     }
 
     pub(super) fn firmware(&mut self, raw: &RawFirmware, _: Span) -> FirmwareDraft {
-        let console = if self.platform.arm.is_some() { "pl011" } else { "opal" };
-        let consoles = [Word::Works(console, ()), Word::HalfBuilt("uart")];
+        let (console, other) = match self.platform.boot {
+            _ if self.platform.arm.is_some() => ("pl011", Some("uart")),
+            BOOT_BARE => ("uart", None),
+            _ => ("opal", Some("uart")),
+        };
+        let mut consoles = vec![Word::Works(console, ())];
+        consoles.extend(other.map(Word::HalfBuilt));
         self.word("console", &raw.console, None, &consoles);
         if let Some(timing) = raw.timing.as_ref().filter(|timing| *timing.get_ref()) {
             self.not_built("`timing = true`", timing.span(), "write `timing = false`");

@@ -140,9 +140,9 @@ fn die(index: usize, how: End, mut last: Last, text: &[u8]) -> ! {
             if let Some(board) = board {
                 stop_others(index, board);
                 board.drain_console();
-                let write = |line: &[u8]| board.opal.console_print(line);
+                let write = |line: &[u8]| board.below.console_print(line);
                 close::lines(&write, ledger, how, &last, text);
-                board.opal.console_flush();
+                board.below.console_flush();
             }
         }
         // The epitaph or the closing lines themselves faulted: what counts has been written.
@@ -150,11 +150,11 @@ fn die(index: usize, how: End, mut last: Last, text: &[u8]) -> ! {
         Err(_) => halt(index),
     }
     match (board, how) {
-        (Some(board), End::Rebooted) => board.opal.reboot(),
-        (Some(board), _) => board.opal.power_down(),
+        (Some(board), End::Rebooted) => board.below.reboot(),
+        (Some(board), _) => board.below.power_down(),
         _ => {}
     }
-    // OPAL has been asked; the machine stops by itself. Nothing below can be reached but by its
+    // The switch has been asked; the machine stops by itself. Nothing below can be reached but by its
     // refusal, and waiting is all that is left.
     loop {
         relax();

@@ -16,7 +16,7 @@ use anchorite_hv::mem::GuestMemory;
 use anchorite_hv::power9::entry::{p9_enter, p9_vectors_end, p9_vectors_start};
 use anchorite_hv::power9::lock::relax;
 use anchorite_hv::power9::regs::{HFSCR_GUEST, lpcr};
-use anchorite_hv::power9::{GuestContext, Shared, Vcpu, context, exits, report};
+use anchorite_hv::power9::{GuestContext, Power9, Shared, Vcpu, context, exits, report};
 use anchorite_platform::powernv::core::{self as cpu, Scope, mfspr, mtspr, spr};
 use anchorite_platform::powernv::machine::LPID;
 use anchorite_platform::powernv::{Board, BootInfo, PowerNv};
@@ -32,7 +32,11 @@ use state::{
 use crate::own::LEDGER;
 use crate::phases;
 
-global_asm!(include_str!("start.S"), options(raw));
+global_asm!(
+    include_str!("../../../../../platform/src/powernv/big_endian.S"),
+    include_str!("start.S"),
+    options(raw)
+);
 
 /// The vectors' copy: real 0x100 upwards.
 const VECTORS: u64 = 0x100;
@@ -62,21 +66,22 @@ extern "C" fn body_main(info: u64, toc: u64) -> ! {
         seat_vcpus(manifest, board, (*SHARED.get()).insert(Shared::new(manifest, memory)));
         board
     };
-    let before = cpu::timebase();
-    wipe_loader(info, manifest);
-    // SAFETY: no other core runs yet.
-    unsafe { phases::begin(info.phases, cpu::timebase().wrapping_sub(before), manifest) };
     let own = board.own_vcpu();
     let vcpus = (manifest.vcpus as usize).min(VCPUS);
-    for vcpu in (0..vcpus).filter(|vcpu| Some(*vcpu) != own) {
-        bring_in(board, vcpu);
-    }
+    let absent = |vcpu: &usize| Some(*vcpu) != own;
+    // Without OPAL they wait in the loader until then.
+    (1..vcpus).filter(absent).for_each(|vcpu| bring_in(board, vcpu));
+    let before = cpu::timebase();
+    wipe_loader(info, manifest);
+    // SAFETY: only the first vCPU's core uses the record, and that is here or not in yet.
+    unsafe { phases::begin(info.phases, cpu::timebase().wrapping_sub(before), manifest) };
+    (0..1).filter(absent).for_each(|vcpu| bring_in(board, vcpu));
     match own {
         Some(vcpu) => run(vcpu),
         // None of the guest's CPUs is this one.
-        None => board.opal.return_thread(),
+        None => board.below.return_thread(),
     }
-    panic!("OPAL does not take a thread back");
+    panic!("nobody takes a thread back");
 }
 
 /// Gives each vCPU its stacks and handlers.
@@ -117,17 +122,18 @@ unsafe fn seat_vcpus(manifest: &Manifest, board: &'static Board, shared: &'stati
 fn bring_in(board: &Board, vcpu: usize) {
     unsafe extern "C" {
         safe static body_thread: u8;
+        safe static body_start: u8;
     }
     /// Far more than OPAL needs, in ticks: a second or more on any machine.
     const PATIENCE: u64 = 1 << 30;
     let thread = board.thread(vcpu);
-    let entry = &raw const body_thread as u64;
+    let entry = [&raw const body_thread as u64, &raw const body_start as u64];
     // SAFETY: only this thread is in the firmware besides those that have taken theirs; the stack is
     // the vCPU's, and the code is for this.
     let started = unsafe {
         *NEXT.get() = Next { stack: STACKS[vcpu].first(), function: thread_main };
         cpu::sync();
-        board.opal.start_thread(thread, entry)
+        board.below.start_thread(thread, entry)
     };
     let since = cpu::timebase();
     while started.is_ok() && !ARRIVED[vcpu].load(Ordering::Acquire) {
@@ -141,12 +147,12 @@ fn bring_in(board: &Board, vcpu: usize) {
     }
 }
 
-/// A thread that OPAL has started, on its vCPU's stack.
+/// A thread that has been let in, on its vCPU's stack.
 extern "C" fn thread_main(_: u64, _: u64) -> ! {
     // SAFETY: the board stood before any thread was started.
     match unsafe { (*BOARD.get()).as_ref() }.and_then(Board::own_vcpu) {
         Some(vcpu) => run(vcpu),
-        None => panic!("OPAL started a thread that nobody asked for"),
+        None => panic!("a thread came that nobody asked for"),
     }
 }
 
@@ -160,6 +166,7 @@ fn run(index: usize) -> ! {
         own_core(context);
         let ctx = &mut *context;
         let Some(vcpu) = (*CPUS[index].get()).as_mut() else { panic!("no vCPU {index}") };
+        vcpu.machine.clear_doorbell();
         vcpu.machine.start_interrupts();
         ARRIVED[index].store(true, Ordering::Release);
         vcpu.await_start(ctx);
@@ -168,7 +175,7 @@ fn run(index: usize) -> ! {
             report::line(&mut vcpu.machine, &text);
             let Some(board) = (*BOARD.get()).as_ref() else { panic!("no board") };
             board.drain_console();
-            phases::close(cpu::timebase(), &|line| board.opal.console_print(line));
+            phases::close(cpu::timebase(), &|line| board.below.console_print(line));
         }
         death::check(index);
         asm!("mtctr {0}", "bctr", in(reg) VECTORS + offset, in("r3") context, options(noreturn));
@@ -195,6 +202,8 @@ fn publish(copy: u64, manifest: &Manifest) {
 
 /// HID0: `attn` stops the core for a service processor.
 const HID0_ATTN: u64 = 1 << (63 - 3);
+/// HID0: hypervisor interrupts are little-endian (HILE), translation is radix. OPAL has set both.
+const HID0_OURS: u64 = 1 << (63 - 4) | 1 << (63 - 8);
 
 /// Writes the guest's entry of the partition table; returns the part that the guest changes.
 fn fill_partition_table(root: u64) -> &'static core::sync::atomic::AtomicU64 {
@@ -229,7 +238,7 @@ unsafe fn own_core(context: *mut GuestContext) {
         mtspr::<{ spr::DPDES }>(0);
         mtspr::<{ spr::PSSCR }>(0);
         cpu::sync();
-        mtspr::<{ spr::HID0 }>(mfspr::<{ spr::HID0 }>() & !HID0_ATTN);
+        mtspr::<{ spr::HID0 }>(mfspr::<{ spr::HID0 }>() & !HID0_ATTN | HID0_OURS);
         mtspr::<{ spr::HMER }>(0);
         // Machine checks from now on come to the vectors instead of stopping the machine.
         asm!("mfmsr {0}", "ori {0}, {0}, 0x1000", "mtmsrd {0}", out(reg) _, options(nostack));

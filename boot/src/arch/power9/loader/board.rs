@@ -5,7 +5,9 @@ use anchorite_hv::core::DateTime;
 use anchorite_hv::core::fdt::{Node, Tree};
 use anchorite_platform::powernv::boot_info::{BootInfo, OPAL_INTERRUPTS};
 use anchorite_platform::powernv::core::{mfspr, spr};
+use anchorite_platform::powernv::xive;
 use anchorite_spec::Manifest;
+use anchorite_spec::manifest::BOOT_BARE;
 
 use crate::tree::{self, Memory, mismatch, names, reg, text};
 
@@ -34,10 +36,19 @@ pub struct Facts {
 
 /// Compares the machine with what `manifest` relies on; does not return if they differ.
 pub fn check(tree: Tree<'static>, manifest: &Manifest) -> Facts {
-    let facts = collect(&tree);
+    let mut facts = collect(&tree);
     check_processor(&facts, manifest);
     facts.memory.require(manifest);
     tree::check_reserved(&tree, manifest);
+    if manifest.boot == BOOT_BARE {
+        if facts.cores != manifest.cores as usize {
+            mismatch(format_args!(
+                "the machine has {} cores, the image is for {}: without OPAL nobody else takes them",
+                facts.cores, manifest.cores
+            ));
+        }
+        (facts.tima_hv, facts.tima_os) = xive::TIMA;
+    }
     if facts.tima_os != manifest.xive_tima_host {
         mismatch(format_args!(
             "the interrupt controller's OS page is at {:#x}, guest.xive.tima_host says {:#x}",

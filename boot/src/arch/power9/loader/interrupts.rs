@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! XIVE through OPAL: the guest's virtual processors and sources, the boot-time leaves that lead to
+//! XIVE, through OPAL or directly: the guest's virtual processors and sources, the boot-time leaves that lead to
 //! their pages, and each thread's own queue for kicks and for what OPAL wants to be told.
 use anchorite_platform::powernv::boot_info::{BootInfo, Core, KICK_EVENT, OpalInterrupt};
 use anchorite_platform::powernv::core as cpu;
-use anchorite_platform::powernv::opal::{Opal, OpalError};
+use anchorite_platform::powernv::opal::OpalError;
+use anchorite_platform::powernv::{Below, xive};
 use anchorite_spec::End;
 use anchorite_spec::Range;
 use anchorite_spec::manifest::{MAP_BOOT_LEAF, Manifest};
@@ -25,35 +26,43 @@ const CHIP_MASK: u64 = 0xf;
 const SET_PQ_00: u64 = 0xc00;
 
 /// Sets everything up and records it in `info`.
-pub fn set_up(opal: &Opal, manifest: &Manifest, facts: &Facts, info: &mut BootInfo) {
-    done("XIVE_RESET", opal.xive_exploit());
+pub fn set_up(below: &Below, manifest: &Manifest, facts: &Facts, info: &mut BootInfo) {
+    match below {
+        Below::Opal(opal) => done("XIVE_RESET", opal.xive_exploit()),
+        Below::Bare(bare) => {
+            info.xive_tables =
+                queues(manifest, manifest.vcpus.into()).next_multiple_of(xive::TABLE);
+            // SAFETY: memory between the threads' queues and the loader's stack.
+            unsafe { bare.xive_set_up(info.xive_tables, facts.threads(manifest)) };
+        }
+    }
     let order = manifest.vcpus.next_power_of_two().trailing_zeros();
     // A block this small needs no page of ours on any machine seen; where it does, it is refused.
-    info.guest_vp = done("XIVE virtual processors", opal.xive_virtual_processors(order));
-    sources(opal, manifest, info);
+    info.guest_vp = done("XIVE virtual processors", below.xive_virtual_processors(order));
+    sources(below, manifest, info);
     for (vcpu, thread) in facts.threads(manifest).enumerate() {
-        info.core[vcpu] = core(opal, manifest, info.guest_vp, vcpu as u64, thread);
+        info.core[vcpu] = core(below, manifest, info.guest_vp, vcpu as u64, thread);
     }
-    opal_interrupts(opal, facts, info);
+    opal_interrupts(below, facts, info);
 }
 
 fn done<T>(call: &str, result: Result<T, OpalError>) -> T {
     match result {
         Ok(value) => value,
         Err(OpalError(code)) => {
-            end(End::BoardMismatch, format_args!("OPAL refused {call} with {code}"))
+            end(End::BoardMismatch, format_args!("{call} was refused with {code}"))
         }
     }
 }
 
-fn sources(opal: &Opal, manifest: &Manifest, info: &mut BootInfo) {
+fn sources(below: &Below, manifest: &Manifest, info: &mut BootInfo) {
     let Some(window) = manifest.mappings().find(|m| m.kind == MAP_BOOT_LEAF) else { return };
     let allowed = Range::new(window.host, window.host_size);
     let chip = (window.host >> CHIP_SHIFT & CHIP_MASK) as u32;
     info.sources = manifest.xive_sources as u32;
     for lisn in 0..info.sources {
-        let number = done("XIVE_ALLOCATE_IRQ", opal.xive_allocate_irq(Some(chip)));
-        let (eoi_page, trigger_page) = done("XIVE_GET_IRQ_INFO", opal.xive_irq_pages(number));
+        let number = done("XIVE_ALLOCATE_IRQ", below.xive_allocate_irq(Some(chip)));
+        let (eoi_page, trigger_page) = done("XIVE_GET_IRQ_INFO", below.xive_irq_pages(number));
         let pair = Range::new(trigger_page, 2 << PAGE_SHIFT);
         let adjacent = eoi_page == trigger_page + (1 << PAGE_SHIFT);
         let aligned = trigger_page.is_multiple_of(1 << PAGE_SHIFT);
@@ -89,22 +98,27 @@ fn fill(manifest: &Manifest, guest: u64, host: u64) {
     }
 }
 
+/// Where a vCPU's thread has its own queue.
+fn queues(manifest: &Manifest, vcpu: u64) -> u64 {
+    let findings = manifest.boot_stack.base + size_of::<BootInfo>() as u64;
+    findings.next_multiple_of(1 << OWN_QUEUE_SHIFT) + (vcpu << OWN_QUEUE_SHIFT)
+}
+
 /// One vCPU's core: its virtual processor, and its thread's own queue with a source for kicks.
-fn core(opal: &Opal, manifest: &Manifest, first: u64, vcpu: u64, thread: u32) -> Core {
-    let queues = manifest.boot_stack.base + size_of::<BootInfo>() as u64;
-    let own_queue = queues.next_multiple_of(1 << OWN_QUEUE_SHIFT) + (vcpu << OWN_QUEUE_SHIFT);
+fn core(below: &Below, manifest: &Manifest, first: u64, vcpu: u64, thread: u32) -> Core {
+    let own_queue = queues(manifest, vcpu);
     // SAFETY: memory between the findings and the loader's stack, both of which the manifest gives.
     unsafe { cpu::zero_blocks(own_queue, own_queue + (1 << OWN_QUEUE_SHIFT)) };
     let page = Some((own_queue, OWN_QUEUE_SHIFT));
     // SAFETY: the same memory, which nobody else uses.
-    let queue = unsafe { opal.xive_set_queue(thread.into(), OWN_PRIORITY, page) };
+    let queue = unsafe { below.xive_set_queue(thread.into(), OWN_PRIORITY, page) };
     done("XIVE_SET_QUEUE_INFO", queue);
-    let kick = done("XIVE_ALLOCATE_IRQ", opal.xive_allocate_irq(None));
-    let (kick_manage, kick_trigger) = done("XIVE_GET_IRQ_INFO", opal.xive_irq_pages(kick));
-    open(opal, kick, kick_manage, thread, KICK_EVENT);
+    let kick = done("XIVE_ALLOCATE_IRQ", below.xive_allocate_irq(None));
+    let (kick_manage, kick_trigger) = done("XIVE_GET_IRQ_INFO", below.xive_irq_pages(kick));
+    open(below, kick, kick_manage, thread, KICK_EVENT);
     Core {
         pir: thread,
-        guest_cam: done("XIVE_GET_VP_INFO", opal.xive_cam(first + vcpu)),
+        guest_cam: done("XIVE_GET_VP_INFO", below.xive_cam(first + vcpu)),
         own_queue,
         kick_trigger,
         kick_manage,
@@ -112,19 +126,19 @@ fn core(opal: &Opal, manifest: &Manifest, first: u64, vcpu: u64, thread: u32) ->
 }
 
 /// Sends a source's events to a thread's own queue.
-fn open(opal: &Opal, number: u32, eoi_page: u64, thread: u32, event: u32) {
-    let route = opal.xive_route(number, thread.into(), OWN_PRIORITY, event);
+fn open(below: &Below, number: u32, eoi_page: u64, thread: u32, event: u32) {
+    let route = below.xive_route(number, thread.into(), OWN_PRIORITY, event);
     done("XIVE_SET_IRQ_CONFIG", route);
     // SAFETY: OPAL named the page as this source's management page.
     let _ = unsafe { cpu::load64(eoi_page + SET_PQ_00) };
 }
 
 /// OPAL's own interrupts, to the first vCPU's core.
-fn opal_interrupts(opal: &Opal, facts: &Facts, info: &mut BootInfo) {
+fn opal_interrupts(below: &Below, facts: &Facts, info: &mut BootInfo) {
     for (slot, number) in facts.opal_interrupt[..facts.opal_interrupts].iter().enumerate() {
-        let (eoi_page, _) = done("XIVE_GET_IRQ_INFO", opal.xive_irq_pages(*number));
+        let (eoi_page, _) = done("XIVE_GET_IRQ_INFO", below.xive_irq_pages(*number));
         info.opal_interrupt[slot] = OpalInterrupt { number: *number, reserved: 0, eoi_page };
         info.opal_interrupts = slot as u32 + 1;
-        open(opal, *number, eoi_page, info.core[0].pir, *number);
+        open(below, *number, eoi_page, info.core[0].pir, *number);
     }
 }

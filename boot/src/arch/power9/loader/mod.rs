@@ -1,26 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! POWER9 over OPAL: the order of the boot's steps, and what only this machine needs: XIVE set up
-//! by OPAL, the boot-time leaves filled, the clock read.
+//! POWER9, over OPAL or bare: the order of the boot's steps, and what only this machine needs: XIVE set
+//! up, the boot-time leaves filled, the clock read.
 mod board;
 mod interrupts;
 
 use core::arch::global_asm;
-use core::cell::Cell;
+use core::cell::OnceCell;
 
 use anchorite_platform::powernv::opal::{OpalError, code};
-use anchorite_platform::powernv::{BootInfo, Opal, core as cpu};
+use anchorite_platform::powernv::{Bare, Below, BootInfo, Opal, core as cpu};
 use anchorite_spec::Range;
-use anchorite_spec::manifest::{ARCH_POWER9, BOOT_OPAL_PAYLOAD, IMAGE_OFFSET, Manifest, PART_BODY};
+use anchorite_spec::manifest::{
+    ARCH_POWER9, BOOT_BARE, BOOT_OPAL_PAYLOAD, IMAGE_OFFSET, Manifest, PART_BODY,
+};
 
 use crate::say::say;
 use crate::{clock, end, guest, image, say, tree};
 
-global_asm!(include_str!("start.S"), options(raw));
+global_asm!(
+    include_str!("../../../../../platform/src/powernv/big_endian.S"),
+    include_str!("start.S"),
+    options(raw)
+);
 
 /// [`Manifest::arch`] of images that this loader starts.
 pub const ARCH: u32 = ARCH_POWER9;
 /// [`Manifest::boot`] of such images.
-pub const BOOTS: &[u32] = &[BOOT_OPAL_PAYLOAD];
+pub const BOOTS: &[u32] = &[BOOT_OPAL_PAYLOAD, BOOT_BARE];
 /// Memory that an epitaph may be written to before the manifest is trusted: above the vectors,
 /// below the load window.
 pub const EPITAPH_WINDOW: Range = Range::new(0x2000, 0x2000_0000 - 0x2000);
@@ -29,9 +35,14 @@ pub const EPITAPH_WINDOW: Range = Range::new(0x2000, 0x2000_0000 - 0x2000);
 #[unsafe(no_mangle)]
 extern "C" fn loader_main(tree: *const u8, opal_base: u64, opal_entry: u64, own: u64) -> ! {
     clock::started(ticks());
-    // SAFETY: skiboot handed these over; HRMOR is 0 under OPAL and the machine is in real mode.
-    let opal = unsafe { Opal::new(opal_base, opal_entry) };
-    OPAL.0.set(Some(opal));
+    // SAFETY: skiboot handed these over, or there is none and this thread alone runs; HRMOR is 0 and
+    // the machine is in real mode.
+    let below = BELOW.0.get_or_init(|| unsafe {
+        match opal_entry {
+            0 => Below::Bare(Bare::start()),
+            entry => Below::Opal(Opal::new(opal_base, entry)),
+        }
+    });
     // SAFETY: the builder put the distance to the image's start into the loader's header.
     let image = own - unsafe { *((own + 0x20) as *const u64) };
     // SAFETY: skiboot loaded the whole image there.
@@ -42,19 +53,24 @@ extern "C" fn loader_main(tree: *const u8, opal_base: u64, opal_entry: u64, own:
     say!("board {}, image {}", manifest.board.as_str(), image::short_id(manifest));
     // SAFETY: skiboot hands over a flattened tree.
     let facts = board::check(unsafe { tree::read(tree) }, manifest);
-    let radix = opal.reinit_little_endian_radix();
-    end::require(radix.is_ok(), "OPAL cannot switch to little-endian and radix");
+    if let Below::Opal(opal) = below {
+        let radix = opal.reinit_little_endian_radix();
+        end::require(radix.is_ok(), "OPAL cannot switch to little-endian and radix");
+    }
 
     let manifest = image::place(image, manifest);
     guest::fill(image, manifest, seed());
     let info = findings(manifest);
     info.opal_base = opal_base;
     info.opal_entry = opal_entry;
+    if let Below::Bare(bare) = below {
+        info.typed = bare.early();
+    }
     info.image = image;
     info.manifest = manifest.manifest_copy.base;
     board::hand_over(&facts, info);
-    interrupts::set_up(&opal, manifest, &facts, info);
-    read_clock(&opal, facts.pc_clock, info);
+    interrupts::set_up(below, manifest, &facts, info);
+    read_clock(below, facts.pc_clock, info);
     say::mappings(manifest);
     info.phases = clock::record();
     // SAFETY: the body stands where the manifest says, and takes exactly this argument.
@@ -66,7 +82,7 @@ extern "C" fn loader_main(tree: *const u8, opal_base: u64, opal_entry: u64, own:
     }
 }
 
-/// skiboot loads to one place, whatever container the image stands in.
+/// skiboot loads to one place, whatever container the image stands in; QEMU to 0.
 pub fn may_hold(image: Range, manifest: &Manifest) -> bool {
     manifest.load_window.contains(image)
 }
@@ -83,9 +99,11 @@ fn findings(manifest: &Manifest) -> &'static mut BootInfo {
 }
 
 /// Reads the clock once: each later reading could wait a tenth of a second on a slow bus.
-fn read_clock(opal: &Opal, pc_clock: bool, info: &mut BootInfo) {
-    let pc = if pc_clock { read_pc_clock(opal) } else { None };
-    let Some((date, time)) = pc.or_else(|| read_opal_clock(opal)) else { return };
+fn read_clock(below: &Below, pc_clock: bool, info: &mut BootInfo) {
+    // The PC clock answers at once and, unlike QEMU's service processor, follows the time that a
+    // counted run is given.
+    let pc = if pc_clock { below.pc_clock() } else { None };
+    let Some((date, time)) = pc.or_else(|| read_opal_clock(below)) else { return };
     if let Some(seconds) = board::clock_seconds(date, time) {
         info.clock_valid = 1;
         info.clock_seconds = seconds;
@@ -94,7 +112,8 @@ fn read_clock(opal: &Opal, pc_clock: bool, info: &mut BootInfo) {
 }
 
 /// OPAL's own clock, which on boards with a service processor is that one's.
-fn read_opal_clock(opal: &Opal) -> Option<(u32, u64)> {
+fn read_opal_clock(below: &Below) -> Option<(u32, u64)> {
+    let Below::Opal(opal) = below else { return None };
     for _ in 0..1_000_000 {
         match opal.clock() {
             Ok(now) => return Some(now),
@@ -105,59 +124,25 @@ fn read_opal_clock(opal: &Opal) -> Option<(u32, u64)> {
     None
 }
 
-/// The PC clock, where the tree names one. It answers at once and, unlike QEMU's service processor,
-/// follows the time that a counted run is given. In OPAL's form.
-fn read_pc_clock(opal: &Opal) -> Option<(u32, u64)> {
-    const INDEX: u32 = 0x70;
-    const DATA: u32 = 0x71;
-    const UPDATING: u8 = 0x80;
-    // In status B: binary numbers instead of decimals; a 24-hour clock.
-    const BINARY: u8 = 4;
-    const HOURS_24: u8 = 2;
-    let read = |register| {
-        opal.write_port(INDEX, register).ok()?;
-        opal.read_port(DATA).ok()
-    };
-    let packed = |registers: &[u8]| {
-        registers.iter().try_fold(0, |all, &register| Some(all << 8 | u64::from(read(register)?)))
-    };
-    if read(0xb)? & (BINARY | HOURS_24) != HOURS_24 {
-        return None;
-    }
-    // Two equal readings outside an update: nothing was carried in between.
-    let mut before = None;
-    for _ in 0..100_000 {
-        if read(0xa)? & UPDATING == 0 {
-            let date = packed(&[0x32, 9, 8, 7])?;
-            let time = packed(&[4, 2, 0])? << 40;
-            let now = (date as u32, time);
-            if before.replace(now) == Some(now) {
-                return Some(now);
-            }
-        }
-    }
-    None
-}
-
-struct Console(Cell<Option<Opal>>);
+struct Console(OnceCell<Below>);
 
 // SAFETY: the loader runs on one thread.
 unsafe impl Sync for Console {}
 
-static OPAL: Console = Console(Cell::new(None));
+static BELOW: Console = Console(OnceCell::new());
 
 /// Writes to the console, if there is one yet.
 pub fn console_print(text: &[u8]) {
-    if let Some(opal) = OPAL.0.get() {
-        opal.console_print(text);
+    if let Some(below) = BELOW.0.get() {
+        below.console_print(text);
     }
 }
 
 /// Switches the machine off; returns if that cannot be asked for.
 pub fn power_down() {
-    if let Some(opal) = OPAL.0.get() {
-        opal.console_flush();
-        opal.power_down();
+    if let Some(below) = BELOW.0.get() {
+        below.console_flush();
+        below.power_down();
     }
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * The loader's first instructions, at whatever address skiboot put the image.
+ * The loader's first instructions, at whatever address skiboot put the image, or at real 0x10.
  *
  * In:       r3 = device tree, r8 = OPAL base, r9 = OPAL entry; real mode, HV, EE = 0, big-endian.
  * Out:      loader_main(tree, OPAL base, OPAL entry, own address, header), little-endian, relocated,
@@ -8,9 +8,6 @@
  *
  * The header's words are filled in by the builder.
  */
-.macro BIG_ENDIAN insn
-    .long   ((\insn) >> 24 & 0xff) | ((\insn) >> 8 & 0xff00) | ((\insn) << 8 & 0xff0000) | ((\insn) << 24 & 0xff000000)
-.endm
     .section .text.start, "ax", @progbits
     .globl  loader_start
     .type   loader_start, @function
@@ -22,17 +19,27 @@ loader_start:
     .quad   0                           /* 0x18: bytes of the loader */
     .quad   0                           /* 0x20: from the image's start to here */
     .balign 64
-    BIG_ENDIAN 0x429f0005               /* bcl 20, 31, .+4 */
-    BIG_ENDIAN 0x7d4802a6               /* mflr r10 */
-    BIG_ENDIAN 0x7d6000a6               /* mfmsr r11 */
-    BIG_ENDIAN 0x616b0001               /* ori r11, r11, 1 */
-    BIG_ENDIAN 0x394a001c               /* addi r10, r10, 28: 0x60, the little-endian code */
-    BIG_ENDIAN 0x7d5a4ba6               /* mtspr HSRR0, r10 */
-    BIG_ENDIAN 0x7d7b4ba6               /* mtspr HSRR1, r11 */
-    BIG_ENDIAN 0x4c000224               /* hrfid */
-    /* 0x60: little-endian. r10 = this address. */
-    addi    31, 10, -0x60
-    ld      1, 0x10(31)
+    TO_LITTLE_ENDIAN 28
+    addi    31, 10, -0x60               /* r10 = this address */
+    /* Without OPAL all threads come at once: thread 0 boots, the others wait for a doorbell and
+       then for the two words of Bare::GATE, who is meant and where to go. An expired decrementer
+       would end every stop at once. */
+    mfspr   5, 1023                     /* PIR */
+    cmpdi   9, 0
+    bne     5f
+    cmpdi   5, 0
+    beq     5f
+4:  lis     6, 0x7fff
+    mtdec   6
+    stop
+    ld      6, 0x18(0)
+    cmpd    6, 5
+    bne     4b
+    ld      6, 0x20(0)
+    mtctr   6
+    mr      3, 5
+    bctr
+5:  ld      1, 0x10(31)
     mr      4, 8
     mr      5, 9
     mr      6, 31
@@ -57,4 +64,3 @@ loader_start:
     nop
     b       .
     .size   loader_start, . - loader_start
-    .purgem BIG_ENDIAN
