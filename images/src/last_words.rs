@@ -39,6 +39,11 @@ pub fn report(end: End, epitaph: &Epitaph, ledger: Option<&Ledger>) -> String {
     if matches!(end, End::PolicyStop | End::FirmwareFault | End::Watchdog) {
         registers(&mut report, epitaph);
     }
+    if let Some(restarts) = ledger.map(|ledger| ledger.restarts).filter(|restarts| *restarts > 0) {
+        let times =
+            if restarts == 1 { "once".to_owned() } else { format!("{} times", grouped(restarts)) };
+        let _ = writeln!(report, "anchorite: the guest was restarted {times}");
+    }
     let counted = ledger.map(rows).filter(|rows| !rows.is_empty());
     if let Some(rows) = counted {
         let total: u64 = rows.iter().flat_map(|row| row.count).sum();

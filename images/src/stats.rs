@@ -10,6 +10,7 @@ use std::path::Path;
 use anchorite_spec::anchor::{self, Anchor};
 use anchorite_spec::epitaph::{self, End, Epitaph};
 use anchorite_spec::ledger::{self, Ledger, Row};
+use anchorite_spec::phases::Phases;
 use anchorite_spec::{ExitReason, Range};
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
@@ -108,15 +109,11 @@ impl Reading {
             _ => "ending",
         };
         let end = End::from_u32(self.epitaph.end).filter(|_| state != "running");
-        let boot: Map<String, Value> = self
-            .ledger
-            .phases
-            .list()
-            .map(|(phase, ticks)| (phase.name().to_owned(), json!(ticks)))
-            .collect();
         json!({
             "timebase_hz": self.ledger.timebase_hz,
-            "boot_ticks": self.ledger.phases.is_closed().then_some(boot),
+            "boot_ticks": ticks(&self.ledger.phases),
+            "restarts": self.ledger.restarts,
+            "restart_ticks": ticks(&self.ledger.restart),
             "cpus": cpus,
             "total": self.ledger.total(),
             "exits": exits(self.rows()),
@@ -137,15 +134,26 @@ impl Reading {
             }
             lines.extend(table(&[*row], usize::MAX));
         }
-        if self.ledger.phases.is_closed() {
-            let hz = self.ledger.timebase_hz;
-            lines.push(format!("boot, in ticks of {} Hz", grouped(hz)));
-            let phases = self.ledger.phases.list();
-            lines
-                .extend(phases.map(|(phase, n)| format!("  {:>14}  {}", grouped(n), phase.name())));
+        let last = format!("last of {} restarts", grouped(self.ledger.restarts));
+        for (what, phases) in [("boot", &self.ledger.phases), (last.as_str(), &self.ledger.restart)]
+        {
+            if phases.is_closed() {
+                let hz = self.ledger.timebase_hz;
+                lines.push(format!("{what}, in ticks of {} Hz", grouped(hz)));
+                let phases = phases.list();
+                lines.extend(
+                    phases.map(|(phase, n)| format!("  {:>14}  {}", grouped(n), phase.name())),
+                );
+            }
         }
         lines.join("\n") + "\n"
     }
+}
+
+/// Ticks by phase, of a record that was closed.
+fn ticks(phases: &Phases) -> Option<Map<String, Value>> {
+    let list = phases.list().map(|(phase, ticks)| (phase.name().to_owned(), json!(ticks)));
+    phases.is_closed().then(|| list.collect())
 }
 
 /// Reads the ledger at an address; `None` if there is none.
@@ -318,6 +326,9 @@ mod tests {
         let mut ledger = Ledger { cpus: 2, timebase_hz: 512_000_000, ..Ledger::EMPTY };
         ledger.phases.add(Phase::Digests, 700);
         ledger.phases.close(1000);
+        ledger.restarts = 3;
+        ledger.restart.add(Phase::Unpacking, 90);
+        ledger.restart.close(100);
         ledger.row[0].count[ExitReason::HCede.slot()] = 5000;
         ledger.row[0].count[ExitReason::Hdsi.slot()] = 1;
         ledger.row[1].count[ExitReason::HCede.slot()] = 7;
@@ -376,6 +387,7 @@ mod tests {
         assert_eq!(raw["timebase_hz"], 512_000_000);
         assert_eq!(raw["boot_ticks"]["set-up"], 300);
         assert_eq!(raw["boot_ticks"]["digests"], 700);
+        assert_eq!((&raw["restarts"], &raw["restart_ticks"]["set-up"]), (&3.into(), &10.into()));
         assert_eq!(raw["end"]["status"], "powered-off");
         for big_endian in [false, true] {
             assert_eq!(reading(&core(&memory, big_endian)).unwrap().json(), raw);

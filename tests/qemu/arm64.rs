@@ -7,7 +7,7 @@ use anchorite_spec::manifest::{PART_KERNEL, PART_LOADER};
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, image_of};
 use anchorite_tests::monitor::Monitor;
-use anchorite_tests::{arm64_board, live, stats, wait_until};
+use anchorite_tests::{arm64_board, live, restart, stats, wait_until};
 use anyhow::{Context, Result, ensure};
 
 use crate::arm64_boots::{CONSOLE, FEATURES, LOAD, NOTHING_ELSE, OLD_CORE};
@@ -39,7 +39,8 @@ fn four_cpus_with_every_feature() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let log = directory.path().join("log");
     let file = format!("--qemu-arg={}", log.display());
-    let image = FEATURES.image(&["--set", "guest.stage2.fwb=true"])?;
+    let image =
+        FEATURES.image(&[&["--set", "guest.stage2.fwb=true"], &restart::ALWAYS[..]].concat())?;
     let logged = ["--qemu-arg=-d", "--qemu-arg=int", "--qemu-arg=-D", &file];
     let mut guest = FEATURES.run(&image, &logged)?;
     // A hole, the first byte behind RAM, and firmware memory by its host address.
@@ -51,6 +52,7 @@ fn four_cpus_with_every_feature() -> Result<()> {
     // CPUs leave and come back, from whatever CPU that runs on.
     guest.replug(1..4, 1)?;
     ensure!(guest.shell("nproc")? == "4");
+    restart::debian(&mut guest, "4", 2)?;
     // Two tables side by side at the root, and all that hang on them: no leaf is filled in at boot.
     ensure!(image.manifest.arm64.root_tables == 2);
     live::untouched(&mut Monitor::connect(guest.qmp())?, &image)?;

@@ -15,6 +15,7 @@ mod guarded;
 mod image;
 mod ledger;
 mod probe;
+mod restart;
 mod smp;
 
 use std::process::ExitCode;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         image::TESTS,
         ledger::TESTS,
         probe::TESTS,
+        restart::TESTS,
         smp::TESTS,
     ]
     .concat();

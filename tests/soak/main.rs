@@ -3,9 +3,11 @@
 //! can be run alone: `scripts/soak NAME`.
 mod arm64;
 mod power9;
+mod restart;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    anchorite_tests::run([arm64::trials(), power9::trials()].into_iter().flatten().collect())
+    let trials = [arm64::trials(), power9::trials(), restart::trials()];
+    anchorite_tests::run(trials.into_iter().flatten().collect())
 }

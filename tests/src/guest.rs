@@ -104,12 +104,29 @@ impl Guest {
     /// The shell does not come.
     pub fn boot(image: &Path, arguments: &[&str]) -> Result<Self> {
         let mut guest = Self::start(image, arguments)?;
-        guest.expect("anchorite-shell: ready", BOOT)?;
-        guest.expect("# ", BOOT)?;
-        // Without echo the shell's line editor keeps quiet as well.
-        guest.send(b"stty -echo\n")?;
-        guest.shell("dmesg -n 1")?;
+        guest.reach_shell()?;
         Ok(guest)
+    }
+
+    fn reach_shell(&mut self) -> Result<()> {
+        self.expect("anchorite-shell: ready", BOOT)?;
+        self.expect("# ", BOOT)?;
+        // Without echo the shell's line editor keeps quiet as well.
+        self.send(b"stty -echo\n")?;
+        self.shell("dmesg -n 1")?;
+        Ok(())
+    }
+
+    /// Types a line that ends the guest, which then begins again for the `count`-th time: to the shell
+    /// of its new life.
+    ///
+    /// # Errors
+    ///
+    /// It does not, or not for the reason given.
+    pub fn restart(&mut self, line: &str, count: u64, after: &str) -> Result<()> {
+        self.send(format!("{line}\n").as_bytes())?;
+        self.expect(&format!("@restart count={count} after={after}\r"), BOOT)?;
+        self.reach_shell()
     }
 
     /// The socket of `--qmp`.

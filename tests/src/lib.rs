@@ -10,6 +10,7 @@ pub mod image;
 pub mod live;
 pub mod monitor;
 pub mod probe;
+pub mod restart;
 pub mod stats;
 
 use std::path::{Path, PathBuf};

@@ -32,14 +32,17 @@ unsafe impl GlobalAlloc for BootHeap {
     }
 }
 
-/// Gives the heap its memory.
+/// Gives the heap its memory; what it had before is forgotten, with all that was taken from it.
 ///
 /// # Safety
-/// The range must be mapped and unused until the loader ends.
+/// The range must be mapped and unused until the loader ends; nothing taken before is in use.
 pub unsafe fn give(start: u64, size: u64) {
     if size == 0 {
         return;
     }
     // SAFETY: one thread; the caller vouches for the range.
-    unsafe { (*HEAP.0.get()).init(start as usize, size as usize) };
+    unsafe {
+        *HEAP.0.get() = Heap::new();
+        (*HEAP.0.get()).init(start as usize, size as usize);
+    }
 }

@@ -4,7 +4,8 @@ use core::mem::offset_of;
 
 use anchorite_spec::form::HEADER_BYTES;
 use anchorite_spec::manifest::{
-    BOOT_BARE, CODEC_NONE, MAGIC, Manifest, PART_LOADER, Part, SPACE_HOST, VERSION, part_name,
+    BOOT_BARE, CODEC_NONE, MAGIC, Manifest, PART_BODY, PART_LOADER, Part, SPACE_HOST, VERSION,
+    part_name,
 };
 use anchorite_spec::phases::Phase;
 use anchorite_spec::{End, Form, Range};
@@ -76,14 +77,38 @@ pub fn verify_parts(image: u64, manifest: &Manifest) {
         if !inside {
             refuse(format_args!("part {} lies outside the image", part_name(part.kind)));
         }
-        let bytes = bytes(image, part);
-        if timed(Phase::Digests, || <[u8; 32]>::from(Sha256::digest(bytes))) != part.digest {
+        if !is_as_built(image, part) {
             refuse(format_args!(
                 "part {} was changed after the build; flash the image again",
                 part_name(part.kind)
             ));
         }
     }
+}
+
+/// Checks what a restart takes from the image, which has lain in memory meanwhile: its parts but for
+/// loader and body. Their places are the copied manifest's, which was checked.
+pub fn verify_again(image: u64, manifest: &Manifest) {
+    let taken = |part: &&Part| !matches!(part.kind, 0 | PART_LOADER | PART_BODY);
+    for part in manifest.parts.iter().filter(taken) {
+        if !is_as_built(image, part) {
+            let name = part_name(part.kind);
+            refuse(format_args!(
+                "part {name} was changed in memory; the guest cannot be restarted"
+            ));
+        }
+    }
+}
+
+fn is_as_built(image: u64, part: &Part) -> bool {
+    let bytes = bytes(image, part);
+    timed(Phase::Digests, || sha256(bytes)) == part.digest
+}
+
+/// SHA-256. One copy of its code will do.
+#[inline(never)]
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
 }
 
 fn refuse(reason: core::fmt::Arguments) -> ! {
@@ -151,21 +176,31 @@ pub fn place(image: u64, manifest: &Manifest) -> &'static Manifest {
         {
             refuse(format_args!("part {} has no place in the firmware", part_name(part.kind)));
         }
-        let source = bytes(image, part);
         // SAFETY: the destination is inside the firmware's memory, which board::check found to be
         // RAM that nobody uses; it does not overlap the image's load window.
-        unsafe {
-            arch::copy(source.as_ptr() as u64, part.dest, source.len() as u64);
-            let rest = part.memory_size.saturating_sub(part.size) as usize;
-            timed(Phase::Zeroing, || {
-                core::ptr::write_bytes((part.dest + part.size) as *mut u8, 0, rest);
-            });
-        }
+        unsafe { put(image, part) };
     }
     let copy = manifest.manifest_copy.base as *mut Manifest;
     // SAFETY: as above.
     unsafe {
         arch::copy(manifest as *const Manifest as u64, copy as u64, size_of::<Manifest>() as u64);
         &*copy
+    }
+}
+
+/// Copies one part to its place; what the image does not hold of it becomes zero.
+///
+/// # Safety
+/// The part's place must be the firmware's memory, used by nobody else.
+#[inline(never)]
+pub unsafe fn put(image: u64, part: &Part) {
+    let source = bytes(image, part);
+    // SAFETY: the caller's promise.
+    unsafe {
+        arch::copy(source.as_ptr() as u64, part.dest, source.len() as u64);
+        let rest = part.memory_size.saturating_sub(part.size) as usize;
+        timed(Phase::Zeroing, || {
+            core::ptr::write_bytes((part.dest + part.size) as *mut u8, 0, rest);
+        });
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The loader: runs once, at whatever address the image was loaded, and is wiped afterwards.
+//! The loader: runs once, at whatever address the image was loaded, and is wiped afterwards; or it
+//! stays, out of the guest's reach, and fills guest memory again when the guest is restarted.
 //!
 //! It proves the image against its digests and the machine against the image, fills guest memory
 //! and jumps to the resident firmware. Everything that could be wrong with the image or the machine
@@ -19,5 +20,6 @@ mod end;
 mod guest;
 mod heap;
 mod image;
+mod restart;
 mod say;
 mod tree;

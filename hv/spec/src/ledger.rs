@@ -39,6 +39,10 @@ pub struct Ledger {
     pub timebase_hz: u64,
     /// How long the boot took.
     pub phases: Phases,
+    /// Restarts of the guest in place. The rows count on over them.
+    pub restarts: u64,
+    /// How long the last of them took.
+    pub restart: Phases,
     /// The rows.
     pub row: [Row; CPUS],
 }
@@ -51,6 +55,8 @@ impl Ledger {
         row_bytes: size_of::<Row>() as u32,
         timebase_hz: 0,
         phases: Phases::EMPTY,
+        restarts: 0,
+        restart: Phases::EMPTY,
         row: [Row { count: [0; SLOTS] }; CPUS],
     };
 

@@ -11,7 +11,7 @@ use crate::Range;
 /// First bytes of a [`Manifest`].
 pub const MAGIC: [u8; 8] = *b"ANCHORIT";
 /// Layout version; a reader refuses any other.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 /// Where the manifest stands in the image file.
 pub const IMAGE_OFFSET: u64 = 0x1000;
 
@@ -280,8 +280,12 @@ pub struct Manifest {
     pub debug_fault: u32,
     /// 1 if the firmware says how long its boot took and what it decided.
     pub debug_boot: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// 1 if a guest that asks for a reboot is restarted in place; 0 if the run ends.
+    pub restart_on_reboot: u32,
+    /// The same for a guest that panics.
+    pub restart_on_panic: u32,
+    /// Restarts after which the run ends instead; 0 for no limit.
+    pub restart_budget: u32,
     /// The processor version register (POWER9 PVR, arm64 MIDR_EL1) must equal `pvr` in the bits of
     /// `pvr_mask`.
     pub pvr: u64,
@@ -375,6 +379,13 @@ impl Manifest {
             at = at.saturating_add(gap.size);
             (!gap.is_empty()).then_some(gap)
         })
+    }
+
+    /// Whether the guest is restarted in place, on whatever occasion: the image, its loader included,
+    /// then stays in memory.
+    #[must_use]
+    pub fn restarts(&self) -> bool {
+        self.restart_on_reboot != 0 || self.restart_on_panic != 0
     }
 
     /// The RAM ranges in use.

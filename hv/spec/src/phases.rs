@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! How long the firmware takes from its first instruction to the guest's, by phase.
+//! How long the firmware takes from its first instruction to the guest's, by phase; and a restart
+//! from the guest's end to its next first instruction.
 //!
 //! The loader begins the record, the resident firmware closes it and keeps it in the ledger. Ticks
 //! are those of [`crate::Ledger::timebase_hz`].

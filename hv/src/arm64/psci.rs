@@ -8,7 +8,7 @@ use super::board::Arm64;
 use super::context::GuestContext;
 use super::regs::MPIDR_AFFINITY;
 use super::sdei;
-use super::vcpu::{OFF, ON, STARTING, Vcpu};
+use super::vcpu::{OFF, STARTING, Vcpu};
 use crate::core::Action;
 use crate::mem::Gpa;
 
@@ -217,23 +217,7 @@ fn cpu_on<M: Arm64>(v: &mut Vcpu<M>, target: u64, entry: u64, argument: u64) -> 
 /// Returns only when the machine's firmware refuses.
 fn cpu_off<M: Arm64>(v: &mut Vcpu<M>) -> i64 {
     v.count(ExitReason::PsciCpuOff);
-    let seat = &v.shared.seats[v.index];
-    if v.guarded {
-        v.machine.keep_time(false);
-    }
-    // What it said before it left is forgotten when it comes back.
-    let masks = core::mem::take(&mut v.masks);
-    seat.masked.store(false, Ordering::SeqCst);
-    let guarded = core::mem::replace(&mut v.guarded, v.shared.guarded);
-    seat.state.store(OFF, Ordering::Release);
-    v.machine.firmware_call([CPU_OFF.into(), 0, 0, 0]);
-    seat.state.store(ON, Ordering::Release);
-    v.masks = masks;
-    seat.masked.store(masks != 0, Ordering::SeqCst);
-    v.guarded = guarded;
-    if guarded {
-        v.machine.keep_time(true);
-    }
+    v.leave();
     code::DENIED
 }
 
@@ -252,6 +236,7 @@ fn affinity_info<M: Arm64>(v: &mut Vcpu<M>, target: u64, level: u64) -> i64 {
 mod tests {
     use super::super::exits::serve;
     use super::super::fake::{Fake, RAM, context, vcpu};
+    use super::super::vcpu::ON;
     use super::*;
 
     const HVC: u64 = 0x5a00_0000;

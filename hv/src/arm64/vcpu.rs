@@ -6,7 +6,9 @@ use anchorite_spec::ledger::Row;
 use anchorite_spec::manifest::{FORWARD, VCPUS};
 use anchorite_spec::{ExitReason, Manifest, Range};
 
+use super::board::Arm64;
 use super::gic::{FRAME, FRAMES, Frame};
+use super::psci::{code, function};
 use super::regs::MPIDR_AFFINITY;
 use crate::core::end::Text;
 use crate::core::report::{Reach, Reports};
@@ -101,6 +103,17 @@ impl Shared {
         }
     }
 
+    /// All as before the first entry: the first vCPU on, the others off, nobody's farewell said. To be
+    /// called when only the first vCPU's CPU is left.
+    pub fn begin_again(&self) {
+        for (index, seat) in self.seats.iter().enumerate() {
+            seat.state.store(if index == 0 { ON } else { OFF }, Ordering::SeqCst);
+            seat.masked.store(false, Ordering::SeqCst);
+        }
+        self.orderly.store(false, Ordering::SeqCst);
+        self.reports.begin_again();
+    }
+
     /// The vCPU with these affinity fields.
     #[must_use]
     pub fn seat(&self, mpidr: u64) -> Option<usize> {
@@ -179,9 +192,128 @@ impl<M> Vcpu<M> {
         }
     }
 
+    /// What it knows of its guest is what a vCPU knows before its first entry.
+    pub fn begin_again(&mut self) {
+        self.guarded = self.shared.guarded;
+        (self.masks, self.rings, self.retries) = (0, 0, 0);
+        self.reason = None;
+        self.last_words = Text::new();
+    }
+
     /// Counts an exit.
     pub fn count(&mut self, reason: ExitReason) {
         self.reason = Some(reason);
         self.row.count[reason.slot()] += 1;
+    }
+}
+
+impl<M: Arm64> Vcpu<M> {
+    /// Takes this CPU out of use: the one way, whether the guest asks for it or is stopped. Returns
+    /// only when the machine's firmware refuses; the vCPU is then what it was.
+    pub fn leave(&mut self) {
+        let seat = &self.shared.seats[self.index];
+        if self.guarded {
+            self.machine.keep_time(false);
+        }
+        // What it said before it left is forgotten when it comes back.
+        let masks = core::mem::take(&mut self.masks);
+        seat.masked.store(false, Ordering::SeqCst);
+        let guarded = core::mem::replace(&mut self.guarded, self.shared.guarded);
+        seat.state.store(OFF, Ordering::Release);
+        self.machine.firmware_call([function::CPU_OFF.into(), 0, 0, 0]);
+        seat.state.store(ON, Ordering::Release);
+        self.masks = masks;
+        seat.masked.store(masks != 0, Ordering::SeqCst);
+        self.guarded = guarded;
+        if guarded {
+            self.machine.keep_time(true);
+        }
+    }
+
+    /// Asks the machine's firmware whether a vCPU's CPU is really off.
+    pub fn is_off(&mut self, vcpu: usize) -> bool {
+        const LEVEL_0: u64 = 0;
+        const OFF: u64 = 1;
+        let info = (function::AFFINITY_INFO | function::LONG).into();
+        self.machine.firmware_call([info, self.shared.seats[vcpu].mpidr, LEVEL_0, 0]) == OFF
+    }
+
+    /// Has the first vCPU's CPU come, if it is off: it finds what to do when it starts. To be tried
+    /// again while it is on its way out.
+    pub fn recall_first(&mut self) {
+        let seat = &self.shared.seats[0];
+        let taken = seat.state.compare_exchange(OFF, STARTING, Ordering::AcqRel, Ordering::Acquire);
+        if taken.is_ok() && self.machine.start_cpu(0, seat.mpidr) != code::SUCCESS {
+            seat.state.store(OFF, Ordering::Release);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::{vcpu, vcpu_of};
+    use super::*;
+
+    #[test]
+    fn who_leaves_is_off_and_who_may_not_is_what_it_was() {
+        let mut v = vcpu_of(true);
+        v.masks = 2;
+        v.shared.seats[0].masked.store(true, Ordering::SeqCst);
+        v.leave();
+        assert_eq!(v.machine.calls, [[0x8400_0002, 0, 0, 0]]);
+        // The machine's firmware came back: it has refused.
+        assert_eq!((v.masks, &v.machine.timer[..]), (2, &[false, true][..]));
+        assert_eq!(v.shared.seats[0].state.load(Ordering::SeqCst), ON);
+        assert!(v.shared.seats[0].masked.load(Ordering::SeqCst));
+    }
+
+    #[test]
+    fn the_first_cpu_is_recalled_until_it_starts() {
+        let mut v = vcpu();
+        v.recall_first();
+        assert!(v.machine.started.is_empty(), "it runs");
+        v.shared.seats[0].state.store(OFF, Ordering::SeqCst);
+        v.machine.start_result = code::ALREADY_ON;
+        v.recall_first();
+        assert_eq!(v.shared.seats[0].state.load(Ordering::SeqCst), OFF, "it was still leaving");
+        v.machine.start_result = code::SUCCESS;
+        v.recall_first();
+        v.recall_first();
+        assert_eq!(v.machine.started.len(), 2);
+        assert_eq!(v.shared.seats[0].state.load(Ordering::SeqCst), STARTING);
+    }
+
+    #[test]
+    fn off_is_the_one_answer_that_counts() {
+        let mut v = vcpu();
+        for (answer, off) in [(0, false), (1, true), (2, false), (u64::MAX, false)] {
+            v.machine.answer = answer;
+            assert_eq!(v.is_off(1), off, "{answer:#x}");
+        }
+        assert_eq!(v.machine.calls[0], [0xc400_0004, 1, 0, 0]);
+    }
+
+    #[test]
+    fn a_new_life_knows_nothing_of_the_last() {
+        let mut v = vcpu();
+        for seat in &v.shared.seats {
+            seat.state.store(ON, Ordering::SeqCst);
+            seat.masked.store(true, Ordering::SeqCst);
+        }
+        v.shared.orderly.store(true, Ordering::SeqCst);
+        assert!((0..9).any(|_| v.shared.reports.due(None) == 0));
+        (v.guarded, v.masks, v.rings, v.retries) = (true, 1, 2, 3);
+        v.last_words.push(b"words");
+        v.count(ExitReason::PsciSystemReset);
+        v.shared.begin_again();
+        v.begin_again();
+        let states = v.shared.seats.each_ref().map(|seat| seat.state.load(Ordering::SeqCst));
+        assert_eq!(states, [ON, OFF, OFF, OFF]);
+        assert!(v.shared.seats.iter().all(|seat| !seat.masked.load(Ordering::SeqCst)));
+        assert!(!v.shared.orderly.load(Ordering::SeqCst));
+        assert!(v.shared.reports.due(None) > 1);
+        assert_eq!((v.guarded, v.masks, v.rings, v.retries, v.reason), (false, 0, 0, 0, None));
+        assert!(v.last_words.as_bytes().is_empty());
+        assert_eq!(v.row.count[ExitReason::PsciSystemReset.slot()], 1, "the ledger counts on");
     }
 }

@@ -6,6 +6,7 @@ pub mod console_tail;
 pub mod end;
 pub mod fdt;
 pub mod report;
+pub mod restart;
 
 pub use calendar::DateTime;
 pub use console_tail::ConsoleTail;

@@ -82,6 +82,8 @@ pub struct Guest {
     pub cmdline: String,
     /// The machine's random number generator is a device of the guest.
     pub hwrng: bool,
+    /// When it is restarted in place.
+    pub restart: Restart,
     /// How the payload is packed.
     pub compression: Compression,
     /// The kernel's format.
@@ -106,6 +108,17 @@ pub struct Guest {
     pub memory: Vec<Placed<Memory>>,
     /// Devices.
     pub devices: Vec<Placed<Device>>,
+}
+
+/// When a guest is restarted in place.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Restart {
+    /// When it asks for a reboot.
+    pub on_reboot: bool,
+    /// When it panics.
+    pub on_panic: bool,
+    /// How often at most; 0 for no limit.
+    pub budget: u32,
 }
 
 /// How the payload is packed.

@@ -159,6 +159,17 @@ pub struct RawGuest {
     /// minute or so, an exit each. The guest gets a fresh seed at boot in any case. Default: `false`.
     #[schemars(with = "Option<bool>")]
     pub hwrng: Field<bool>,
+    /// What becomes of a guest that asks for a reboot: `end`, the run ends and the machine is reset, or
+    /// `restart`, it starts again from the image without a machine reset. Default: `end`.
+    #[schemars(with = "Option<String>")]
+    pub on_reboot: Field<String>,
+    /// What becomes of a guest that panics: `end`, the run ends with code 10, or `restart`. Default:
+    /// `end`.
+    #[schemars(with = "Option<String>")]
+    pub on_panic: Field<String>,
+    /// Restarts after which the run ends with code 15 instead. Only with `restart`. Default: no limit.
+    #[schemars(with = "Option<i64>", range(min = 1))]
+    pub restart_budget: Field<i64>,
     /// The kernel's format: `auto` (what the file is), `elf` or `raw`. Default: `auto`.
     #[schemars(with = "Option<String>")]
     pub format: Field<String>,

@@ -11,7 +11,7 @@ use anchorite_spec::manifest::{
 use anchorite_spec::{Form, Manifest, Range};
 use serde_json::{Value, json};
 
-use super::claims::letters;
+use super::claims::{Wall, letters};
 use super::{Inspected, clean, features};
 use crate::config::units;
 use crate::image::hex;
@@ -67,12 +67,11 @@ pub fn json(name: &str, image: &Inspected<'_>) -> Value {
         "ram": manifest.ram().map(range_json).collect::<Vec<_>>(),
         "mappings": manifest.mappings().map(mapping_json).collect::<Vec<_>>(),
         "debug_boot": manifest.debug_boot != 0,
+        "restart": restart_json(manifest),
         "features": features::json(manifest),
         "sources": lines(&manifest.sources),
         "overrides": lines(&manifest.overrides),
-        "walls": image.walls.iter().map(|wall| json!({
-            "id": wall.id, "claim": wall.claim, "proved": wall.why.is_none(), "why": wall.why,
-        })).collect::<Vec<_>>(),
+        "walls": image.walls.iter().map(wall_json).collect::<Vec<_>>(),
         "proved": image.proved(),
     })
 }
@@ -189,7 +188,12 @@ fn write_text(out: &mut String, name: &str, image: &Inspected<'_>) -> std::fmt::
 fn memory(out: &mut String, manifest: &Manifest) -> std::fmt::Result {
     writeln!(out)?;
     writeln!(out, "  resident       {} bytes of text and data", manifest.resident_bytes)?;
-    writeln!(out, "  boot only      {} bytes, wiped before the guest runs", boot_only(manifest))?;
+    let fate = if manifest.restarts() {
+        "kept out of the guest's reach for its restarts"
+    } else {
+        "wiped before the guest runs"
+    };
+    writeln!(out, "  boot only      {} bytes, {fate}", boot_only(manifest))?;
     writeln!(out, "  payload        {} bytes, kept as loaded", payload(manifest))?;
     writeln!(
         out,
@@ -203,6 +207,15 @@ fn memory(out: &mut String, manifest: &Manifest) -> std::fmt::Result {
     writeln!(out, "  epitaph        {:#x}", manifest.epitaph)?;
     writeln!(out, "  vCPUs          {}", manifest.vcpus)?;
     writeln!(out, "  interrupts     {}", interrupts(manifest))?;
+    if manifest.restarts() {
+        let reboot = end_or_restart(manifest.restart_on_reboot);
+        let panic = end_or_restart(manifest.restart_on_panic);
+        let budget = match manifest.restart_budget {
+            0 => "no limit".to_owned(),
+            most => format!("{most} restarts at most"),
+        };
+        writeln!(out, "  on reboot      {reboot}; on panic {panic}; {budget}")?;
+    }
     if manifest.arm64.forced_write_back != 0 {
         writeln!(out, "  memory         cached in any case (FEAT_S2FWB)")?;
     }
@@ -214,6 +227,24 @@ fn memory(out: &mut String, manifest: &Manifest) -> std::fmt::Result {
 
 fn interrupts(manifest: &Manifest) -> &'static str {
     if manifest.arm64.guarded == 0 { "direct" } else { "guarded" }
+}
+
+fn wall_json(wall: &Wall) -> Value {
+    json!({
+        "id": wall.id, "claim": wall.claim, "proved": wall.why.is_none(), "why": wall.why,
+    })
+}
+
+fn restart_json(manifest: &Manifest) -> Value {
+    json!({
+        "on_reboot": end_or_restart(manifest.restart_on_reboot),
+        "on_panic": end_or_restart(manifest.restart_on_panic),
+        "budget": (manifest.restart_budget != 0).then_some(manifest.restart_budget),
+    })
+}
+
+fn end_or_restart(restart: u32) -> &'static str {
+    if restart == 0 { "end" } else { "restart" }
 }
 
 fn boot_only(manifest: &Manifest) -> u64 {

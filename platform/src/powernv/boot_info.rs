@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What the loader found and set up, handed to the resident firmware once.
-use anchorite_spec::phases::Phases;
-
+use anchorite_hv::core::restart::Refill;
 use anchorite_spec::manifest::VCPUS;
+use anchorite_spec::phases::Phases;
 
 use super::lpc::Early;
 
@@ -55,6 +55,8 @@ pub struct BootInfo {
     pub typed: Early,
     /// The image, where it was loaded.
     pub image: u64,
+    /// How guest memory is filled again; `None` if the loader is not to stay.
+    pub refill: Option<Refill>,
     /// The manifest's copy.
     pub manifest: u64,
     /// Timebase ticks between two heartbeats that OPAL asks for; 0 for none.

@@ -169,19 +169,19 @@ pub unsafe fn zero(start: u64, end: u64) {
 /// # Safety
 /// The ranges must be mapped memory that nothing else uses, apart from each other.
 pub unsafe fn copy(from: u64, to: u64, len: u64) {
-    let whole = len & !127;
-    // SAFETY: the caller vouches for both ranges; the loop copies 128 bytes a turn, all aligned.
+    let whole = len & !255;
+    // SAFETY: the caller vouches for both ranges; the loop copies 256 bytes a turn, all aligned.
     unsafe {
         asm!(
             "cbz {left}, 3f",
             "2:",
-            ".rept 4",
+            ".rept 8",
             "ldp {a}, {b}, [{from}], #16",
             "ldp {c}, {d}, [{from}], #16",
             "stp {a}, {b}, [{to}], #16",
             "stp {c}, {d}, [{to}], #16",
             ".endr",
-            "subs {left}, {left}, #128",
+            "subs {left}, {left}, #256",
             "b.ne 2b",
             "3:",
             from = inout(reg) from => _, to = inout(reg) to => _, left = inout(reg) whole => _,
@@ -210,6 +210,18 @@ pub fn random() -> Option<u64> {
         }
     }
     None
+}
+
+/// Tells the CPU that it waits for another.
+pub fn pause() {
+    // SAFETY: a hint.
+    unsafe { asm!("yield", options(nomem, nostack)) };
+}
+
+/// Wakes CPUs that wait for an event.
+pub fn wake_event_waiters() {
+    // SAFETY: sends an event.
+    unsafe { asm!("dsb ish", "sev", options(nostack)) };
 }
 
 /// Sleeps for good.

@@ -7,7 +7,7 @@ use anchorite_hv::arm64::features::{Ids, decide};
 use anchorite_hv::arm64::regs::{HCR_FMO, SCTLR_EL1_START};
 use anchorite_tables::stage1::{MAIR, SCTLR, TCR};
 
-use super::{cpu, guard};
+use super::{cpu, gic, guard};
 use crate::{read_register, write_register};
 
 /// TCR_EL2 for this CPU.
@@ -97,10 +97,13 @@ pub unsafe fn own(vectors: u64, guest: Guest, ids: &Ids) {
         write_register!("S3_4_C12_C9_5", 0xf);
         cpu::barrier();
         write_register!("S3_4_C12_C11_0", 0);
+        write_register!("cnthp_ctl_el2", 0);
+        gic::reset_interface();
         if let Some(redistributor) = guest.guard {
             guard::start(redistributor);
         }
         start_el1(el2.counters);
+        clear_vectors(el2.smcr.is_some());
         // Nothing of an earlier guest, of whatever VMID, is remembered.
         asm!("tlbi alle1", "ic iallu", "dsb nsh", "isb", options(nostack));
     }
@@ -159,6 +162,41 @@ unsafe fn optional(el2: &anchorite_hv::arm64::features::El2) {
     }
 }
 
+/// A CPU that goes off while its guest is restarted: what is left of it would go on ringing.
+pub fn silence_timers() {
+    // SAFETY: only the guest uses these, and it is done with this CPU.
+    unsafe {
+        write_register!("cntv_ctl_el0", 0);
+        write_register!("cntp_ctl_el0", 0);
+        cpu::barrier();
+    }
+}
+
+/// Floating-point and vector registers: a guest that starts again finds nothing of its last life in
+/// them, and is in no streaming mode.
+unsafe fn clear_vectors(has_sme: bool) {
+    // SAFETY: the firmware uses none of these; CPTR_EL2 has just let EL2 have them. SVCR is there
+    // where SME is.
+    unsafe {
+        if has_sme {
+            write_register!("S3_3_C4_C2_2", 0);
+            write_register!("S3_3_C13_C0_5", 0);
+        }
+        asm!(
+            ".arch_extension fp",
+            ".arch_extension simd",
+            ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31",
+            "movi v\\n\\().2d, #0",
+            ".endr",
+            "msr fpcr, xzr",
+            "msr fpsr, xzr",
+            ".arch_extension nosimd",
+            ".arch_extension nofp",
+            options(nomem, nostack)
+        );
+    }
+}
+
 /// EL1 as a CPU leaves reset: no translation, no timer, no counter running.
 unsafe fn start_el1(counters: bool) {
     // SAFETY: only the guest uses these.
@@ -184,7 +222,10 @@ unsafe fn start_el1(counters: bool) {
         write_register!("cntp_ctl_el0", 0);
         if counters {
             write_register!("pmcr_el0", 0);
-            write_register!("pmcntenclr_el0", u64::from(u32::MAX));
+            const ALL: u64 = u32::MAX as u64;
+            write_register!("pmcntenclr_el0", ALL);
+            write_register!("pmintenclr_el1", ALL);
+            write_register!("pmovsclr_el0", ALL);
         }
     }
 }

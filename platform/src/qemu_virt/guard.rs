@@ -5,61 +5,26 @@
 //! With FMO set the guest's PMR, CTLR and Group 0 registers become virtual and its SGIs trap; the
 //! physical ones are set here and stay. Group 1 is acknowledged and ended by the guest as before.
 use core::arch::asm;
-use core::ptr;
 
 use anchorite_hv::arm64::gic::{CTLR_KEPT, EL2_TIMER, FRAME, LOW_PRIORITY};
 use anchorite_hv::arm64::regs::HCR_FMO;
 
 use super::cpu;
+use super::gic::{
+    ASLEEP, Frame, GICD_CTLR, GICD_TYPER, GICR_WAKER, ICACTIVER, ICPENDR, IGROUPR, IPRIORITYR,
+    ISENABLER, PATIENCE,
+};
 use crate::{read_register, write_register};
 
 /// How often a second the timer rings.
 const RATE: u64 = 10;
-/// Looks at a register that is to change before that is given up.
-const PATIENCE: u32 = 1 << 20;
 /// Priorities of four guest interrupts.
 const LOW_PRIORITIES: u32 = u32::from_ne_bytes([LOW_PRIORITY; 4]);
 
-const GICD_CTLR: u64 = 0x000;
-const GICD_TYPER: u64 = 0x004;
-const GICR_WAKER: u64 = 0x014;
-const IGROUPR: u64 = 0x080;
-const ISENABLER: u64 = 0x100;
-const ICPENDR: u64 = 0x280;
-const ICACTIVER: u64 = 0x380;
-const IPRIORITYR: u64 = 0x400;
 const ICFGR1: u64 = 0xc04;
 
 /// GICD_CTLR.DS: one security state.
 const ONE_STATE: u32 = 1 << 6;
-/// GICD_CTLR.RWP: a store has yet to take effect.
-const PENDING: u32 = 1 << 31;
-/// GICR_WAKER.ChildrenAsleep.
-const ASLEEP: u32 = 1 << 2;
-
-/// A frame of the interrupt controller.
-#[derive(Clone, Copy)]
-struct Frame(u64);
-
-impl Frame {
-    /// # Safety
-    /// EL2 must map the frame at this address, or reach it with its MMU off.
-    const unsafe fn at(base: u64) -> Self {
-        Self(base)
-    }
-
-    fn load(self, register: u64) -> u32 {
-        debug_assert!(register < FRAME);
-        // SAFETY: `at`'s caller vouched for the frame, and the register is in it.
-        unsafe { ptr::read_volatile((self.0 + register) as *const u32) }
-    }
-
-    fn store(self, register: u64, value: u32) {
-        debug_assert!(register < FRAME);
-        // SAFETY: as above.
-        unsafe { ptr::write_volatile((self.0 + register) as *mut u32, value) };
-    }
-}
 
 /// Whether Group 0 can be EL2's: with EL3 in between it is not.
 ///
@@ -87,7 +52,7 @@ pub unsafe fn prepare(distributor: u64) {
         distributor.store(IPRIORITYR + interrupt, LOW_PRIORITIES);
     }
     distributor.store(GICD_CTLR, CTLR_KEPT as u32);
-    let _ = (0..PATIENCE).any(|_| distributor.load(GICD_CTLR) & PENDING == 0);
+    distributor.settle();
 }
 
 /// This CPU's private interrupts and its timer, before a guest's first instruction on it.

@@ -5,6 +5,7 @@
 pub mod boot_info;
 pub mod cpu;
 pub mod el2;
+pub mod gic;
 pub mod guard;
 pub mod machine;
 pub mod uart;

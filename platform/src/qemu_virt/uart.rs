@@ -7,6 +7,9 @@ const DATA: u64 = 0x00;
 const FLAGS: u64 = 0x18;
 const LINE: u64 = 0x2c;
 const CONTROL: u64 = 0x30;
+const MASK: u64 = 0x38;
+const CLEAR: u64 = 0x44;
+const DMA: u64 = 0x48;
 /// FLAGS: the transmit FIFO, or what stands for it, is empty.
 const EMPTY: u32 = 1 << 7;
 /// FLAGS: something is being sent.
@@ -17,6 +20,8 @@ const FIFO: u32 = 1 << 4;
 const EIGHT_BITS: u32 = 3 << 5 | FIFO;
 /// Bytes of the smallest FIFO that there is.
 const FIFO_BYTES: usize = 16;
+/// CLEAR: every interrupt.
+const EVERY: u32 = 0x7ff;
 /// CONTROL: enabled, sending and receiving.
 const ENABLED: u32 = 1 | 1 << 8 | 1 << 9;
 /// Looks at a busy line before a byte is given up.
@@ -40,6 +45,17 @@ impl Uart {
     pub fn enable(self) {
         self.write(LINE, EIGHT_BITS);
         self.write(CONTROL, ENABLED);
+    }
+
+    /// The same for one that a guest has used: without interrupts, its FIFOs empty.
+    pub fn reset(self) {
+        self.flush();
+        self.write(CONTROL, 0);
+        self.write(LINE, 0);
+        self.write(MASK, 0);
+        self.write(CLEAR, EVERY);
+        self.write(DMA, 0);
+        self.enable();
     }
 
     /// Sends bytes; false when the line stood still and the rest was dropped.

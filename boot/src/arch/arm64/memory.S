@@ -21,16 +21,14 @@ memset:
     strb    w1, [x8], #1
     sub     x2, x2, #1
     b       1b
-2:  subs    x2, x2, #64
+2:  subs    x2, x2, #128
     b.lo    4f
-3:  stp     x1, x1, [x8]
-    stp     x1, x1, [x8, #16]
-    stp     x1, x1, [x8, #32]
-    stp     x1, x1, [x8, #48]
-    add     x8, x8, #64
-    subs    x2, x2, #64
+3:  .rept   8
+    stp     x1, x1, [x8], #16
+    .endr
+    subs    x2, x2, #128
     b.hs    3b
-4:  add     x2, x2, #64
+4:  add     x2, x2, #128
 5:  cbz     x2, 6f
     strb    w1, [x8], #1
     sub     x2, x2, #1

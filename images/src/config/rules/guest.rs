@@ -38,6 +38,7 @@ impl Rules<'_> {
             initrd: placed(&raw.initrd).filter(|initrd| !initrd.value.is_empty()),
             cmdline: self.cmdline(&raw.cmdline),
             hwrng: raw.hwrng.as_ref().is_some_and(|hwrng| *hwrng.get_ref()),
+            restart: self.restart(raw),
             compression,
             format: self.format(raw),
             little_endian: self.word("endian", &raw.endian, Some(false), &endians),

@@ -9,6 +9,7 @@ mod guest;
 mod machine;
 mod masters;
 mod regions;
+mod restart;
 mod spaces;
 mod values;
 
@@ -17,12 +18,13 @@ use std::collections::HashSet;
 use anchorite_spec::Range;
 
 use super::checked::{
-    Compression, Config, Device, Flash, Format, Guest, GuestFiles, Memory, Placed, Xive,
+    Compression, Config, Device, Flash, Format, Guest, GuestFiles, Memory, Placed, Restart, Xive,
 };
 use super::diagnostic::Diagnostic;
 use super::platform::Platform;
 use super::raw::{Field, RawConfig};
 use super::source::Span;
+use restart::RestartDraft;
 
 /// Smallest page and alignment of guest RAM and of the firmware's memory.
 const PAGE: u64 = 0x1_0000;
@@ -55,6 +57,7 @@ pub fn check(raw: &RawConfig, found: &mut Vec<Diagnostic>) -> Judged {
     rules.guest_space(guest.as_ref());
     rules.arm64(raw, board.as_ref(), guest.as_ref());
     rules.masters(guest.as_ref());
+    rules.restart_masters(guest.as_ref());
     let files = guest.as_ref().filter(|_| arch_is_known(arch)).map(|guest| GuestFiles {
         platform,
         format: guest.format,
@@ -103,6 +106,7 @@ struct GuestDraft {
     initrd: Option<Placed<String>>,
     cmdline: String,
     hwrng: bool,
+    restart: Option<RestartDraft>,
     compression: Option<Compression>,
     format: Option<Format>,
     little_endian: Option<bool>,
@@ -142,6 +146,7 @@ impl GuestDraft {
             initrd: self.initrd,
             cmdline: self.cmdline,
             hwrng: self.hwrng,
+            restart: self.restart.map_or_else(Restart::default, |restart| restart.value),
             compression: self.compression?,
             format: self.format?,
             little_endian: self.little_endian?,

@@ -6,7 +6,7 @@
 //!
 //! With `vectors=` in its command line it does one thing instead: it puts its vectors where they
 //! cannot be executed. With `only=walls` it leaves out what takes long and is the same on all
-//! processors.
+//! processors; with `lives` it is restarted again and again.
 #![no_std]
 #![no_main]
 
@@ -16,6 +16,7 @@ mod console;
 mod forms;
 mod frames;
 mod interrupts;
+mod lives;
 mod low;
 mod mmu;
 mod psci;
@@ -37,14 +38,16 @@ use report::Probe;
 #[expect(unsafe_code, reason = "called by name from the assembly")]
 #[unsafe(no_mangle)]
 extern "C" fn probe_main(tree: u64, others: u64) -> ! {
-    low::install(0);
     say!("probe begins");
+    lives::begin(tree);
+    low::install(0);
     vectors::lose(tree);
     entry(tree, others);
     mmu::fill();
     mmu::prepare();
     mmu::turn(true);
     interrupts::keep_one_pending(0);
+    lives::live(tree);
     Probe::run("start-of-other-cpus", |p| {
         for cpu in 1..CPUS {
             p.holds(&"off", smp::is_off(cpu));

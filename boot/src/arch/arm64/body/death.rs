@@ -3,22 +3,21 @@
 //! machine's power. The first vCPU that ends the run does all of it.
 use core::fmt::Write;
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use anchorite_hv::arm64::board::Arm64;
 use anchorite_hv::arm64::context::FaultFrame;
 use anchorite_hv::arm64::report::own_fault;
-use anchorite_hv::arm64::vcpu::OFF;
 use anchorite_hv::arm64::{GuestContext, exits};
 use anchorite_hv::core::end::{Text, write_epitaph};
-use anchorite_hv::core::{Action, Last};
+use anchorite_hv::core::{Action, Last, restart as policy};
+use anchorite_platform::qemu_virt::cpu;
 use anchorite_platform::qemu_virt::machine::silence;
-use anchorite_platform::qemu_virt::{cpu, guard};
 use anchorite_platform::read_register;
-use anchorite_spec::manifest::VCPUS;
 use anchorite_spec::{End, ExitReason};
 
-use super::state::{CONTEXTS, CPUS, SHARED, index_of, noted_end};
+use super::state::{CONTEXTS, CPUS, image, index_of, noted_end};
+use super::{restart, stop};
 use crate::close;
 use crate::own::{EPITAPH, LEDGER};
 
@@ -28,10 +27,6 @@ const SYSTEM_RESET: u64 = 0x8400_0009;
 
 /// The vCPU that dies, plus one; 0 while all live.
 static DYING: AtomicUsize = AtomicUsize::new(0);
-/// Which vCPUs have stopped for it.
-static HALTED: [AtomicBool; VCPUS] = [const { AtomicBool::new(false) }; VCPUS];
-/// ICC_SGI1R_EL1: the first of these interrupts, to all CPUs but the one that sends it.
-const ALL_OTHERS: u64 = 1 << 40;
 
 /// The slow handler: serves an exit that needs all registers, or ends the run with them.
 pub extern "C" fn with_frame(ctx: &mut GuestContext) {
@@ -47,6 +42,10 @@ pub extern "C" fn with_frame(ctx: &mut GuestContext) {
             Action::End(end) => end,
         },
     };
+    // SAFETY: a word that nobody writes before this CPU or the first vCPU's has stopped all others.
+    let done = unsafe { (*LEDGER.get()).restarts };
+    let judged = image().map_or(Some(end), |(_, manifest)| policy::judge(manifest, end, done));
+    let Some(end) = judged else { restart::begin(index, end) };
     let mut last = of_guest(index, ctx);
     let fault = vcpu.machine.fault();
     last.fault_address = fault.far;
@@ -116,19 +115,14 @@ fn panic(info: &PanicInfo) -> ! {
     die(index, End::FirmwareFault, &of_guest(index, ctx), text.as_bytes())
 }
 
-/// Whether some vCPU has ended the run.
-pub fn is_over() -> bool {
-    DYING.load(Ordering::Relaxed) != 0
-}
-
-/// Nothing more happens on this vCPU's CPU.
-pub fn halt(index: usize) -> ! {
-    HALTED[index].store(true, Ordering::Release);
-    cpu::park()
-}
-
 fn own_index() -> usize {
     index_of(read_register!("tpidr_el2") as *const GuestContext)
+}
+
+/// The guest could not be restarted in place: the machine is reset instead, which starts it too.
+pub fn give_restart_up(index: usize, text: &[u8]) -> ! {
+    let last = Last { cpu: index as u32, ..Last::default() };
+    die(index, End::Rebooted, &last, text)
 }
 
 /// The epitaph, the closing lines, the power switch.
@@ -141,7 +135,7 @@ fn die(index: usize, how: End, last: &Last, text: &[u8]) -> ! {
             // SAFETY: the exchange above makes this CPU the only writer.
             write_epitaph(unsafe { &mut *EPITAPH.get() }, how, &last, text);
             silence();
-            stop_others(index);
+            stop::for_good(index);
             // SAFETY: only read; the UART does not change after the vCPU stands.
             if let Some(vcpu) = unsafe { (*CPUS[index].get()).as_ref() } {
                 let uart = vcpu.machine.uart;
@@ -155,33 +149,9 @@ fn die(index: usize, how: End, last: &Last, text: &[u8]) -> ! {
         // The closing lines themselves faulted: what counts has been written.
         Err(who) if who == index + 1 => {}
         // Another vCPU ends the run and switches the machine off.
-        Err(_) => halt(index),
+        Err(_) => stop::arrive(index),
     }
     cpu::smc([if how == End::Rebooted { SYSTEM_RESET } else { SYSTEM_OFF }, 0, 0, 0]);
     // The machine's firmware has been asked, and the machine stops by itself.
     cpu::park()
-}
-
-/// Takes all other vCPUs out of the guest, so that neither console nor ledger move any more.
-fn stop_others(index: usize) {
-    super::stop_guest();
-    // SAFETY: set once at boot; what changes in it is atomic.
-    let Some(shared) = (unsafe { (*SHARED.get()).as_ref() }) else { return };
-    let quiet = || {
-        (0..shared.vcpus).filter(|other| *other != index).all(|other| {
-            let off = shared.seats[other].state.load(Ordering::Acquire) == OFF;
-            off || HALTED[other].load(Ordering::Acquire)
-        })
-    };
-    if quiet() {
-        return;
-    }
-    // One that sleeps finds that its next instruction is gone. One that has turned this interrupt off
-    // sleeps on, and nothing is lost by not waiting for it for ever.
-    guard::send_sgi(ALL_OTHERS);
-    let patience = read_register!("cntfrq_el0") / 2;
-    let since = cpu::counter();
-    while !quiet() && cpu::counter() - since < patience {
-        core::hint::spin_loop();
-    }
 }

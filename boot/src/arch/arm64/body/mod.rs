@@ -6,10 +6,12 @@
 //! and the guest entered. Secondary CPUs come the same way when the guest asks for them. From then
 //! on the firmware runs only when a vector brings it the guest's exit (`anchorite_hv::arm64`).
 mod death;
+mod restart;
 mod state;
+mod stop;
 
 use core::arch::global_asm;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
 use anchorite_hv::arm64::context::{self, GuestContext, SecondaryStart};
 use anchorite_hv::arm64::entry::{a64_enter, a64_vectors};
@@ -35,32 +37,16 @@ use crate::phases;
 global_asm!(include_str!("start.S"), options(raw));
 global_asm!(include_str!("../memory.S"), options(raw));
 
-/// Ends the guest's use of every CPU, for good. Before the first entry there is none.
-fn stop_guest() {
-    let manifest = MANIFEST_COPY.load(Ordering::Relaxed) as *const Manifest;
-    // SAFETY: the copy stays; the root is what VTTBR_EL2 has on every CPU that runs a guest, and the
-    // one table that is written after the first entry.
-    unsafe {
-        if let Some(manifest) = manifest.as_ref() {
-            let bytes = u64::from(manifest.arm64.root_tables.max(1)) * PAGE;
-            el2::clear_root(manifest.table_root, bytes);
-        }
-    }
-}
-
 /// The guest's VMID.
 const VMID: u8 = 1;
 const PAGE: u64 = 4096;
-
-/// Where the manifest's copy is.
-static MANIFEST_COPY: AtomicU64 = AtomicU64::new(0);
 
 /// Entered by the loader with its findings, on the first vCPU's stack.
 #[unsafe(no_mangle)]
 extern "C" fn body_main(info: &'static BootInfo) -> ! {
     // SAFETY: the loader put the manifest there and nothing writes it again.
     let manifest = unsafe { &*(info.manifest as *const Manifest) };
-    MANIFEST_COPY.store(info.manifest, Ordering::Relaxed);
+    state::found(info);
     // SAFETY: this runs once, before any other CPU, and nothing refers to the statics yet.
     unsafe { install_contexts(manifest) };
     // SAFETY: as above; the tables map all that this page uses.
@@ -75,7 +61,7 @@ extern "C" fn body_main(info: &'static BootInfo) -> ! {
         seat_vcpus(manifest, shared, ttbr);
     }
     let before = cpu::counter();
-    wipe_loader(info, manifest);
+    put_loader_away(info, manifest);
     // SAFETY: only this CPU runs.
     unsafe { phases::begin(info.phases, cpu::counter().wrapping_sub(before), manifest) };
     if manifest.arm64.guarded != 0 {
@@ -201,15 +187,17 @@ fn loader(info: &BootInfo, manifest: &Manifest) -> Range {
     Range::new(info.loader, size.next_multiple_of(PAGE))
 }
 
-/// The loader has done its work; what is left of it must not be of use to anyone. Then all of the
-/// image is out of the firmware's own reach.
-fn wipe_loader(info: &BootInfo, manifest: &Manifest) {
+/// The loader has done its work; unless the guest is restarted by it, what is left of it must not be
+/// of use to anyone. Then all of the image is out of the firmware's own reach.
+fn put_loader_away(info: &BootInfo, manifest: &Manifest) {
     let loader = loader(info, manifest);
-    // SAFETY: the loader runs no more, and parts of an image have their pages for themselves. Only
-    // this CPU runs, and nothing refers to the pages any more.
+    // SAFETY: the loader runs no more as long as these tables are used, and parts of an image have
+    // their pages for themselves. Only this CPU runs, and nothing refers to the pages any more.
     unsafe {
-        core::ptr::write_bytes(loader.base as *mut u8, 0, loader.size as usize);
-        cpu::clean(loader.base, loader.size);
+        if info.refill.is_none() {
+            core::ptr::write_bytes(loader.base as *mut u8, 0, loader.size as usize);
+            cpu::clean(loader.base, loader.size);
+        }
         let base = EL2_TABLES.get() as u64;
         Stage1::resume(&mut (*EL2_TABLES.get()).0, base).unmap(loader.base, loader.size);
     }
@@ -226,6 +214,9 @@ extern "C" fn secondary_main(index: u64) -> ! {
         write_register!("vbar_el2", &raw const a64_vectors as u64);
         cpu::barrier();
         cpu::accept_serror();
+        if stop::is_on() {
+            stop::arrive(index);
+        }
         let (mut entry, mut argument) = (0, 0);
         if let Some(shared) = (*SHARED.get()).as_ref() {
             let seat = &shared.seats[index];
@@ -239,16 +230,16 @@ extern "C" fn secondary_main(index: u64) -> ! {
 
 /// A guest's CPU is about to start: EL1, MMU and caches off, x0 given, everything else zero.
 unsafe fn ready(index: usize, entry: u64, argument: u64) -> *mut GuestContext {
-    // SAFETY: the caller is this vCPU's CPU; the manifest's copy stays, and the tables stand.
+    let Some((_, manifest)) = state::image() else { panic!("a CPU before the first") };
+    let ids = cpu::ids();
+    let arm64 = &manifest.arm64;
+    // The loader has found this size to be one that the CPU walks.
+    let context = Stage2::new(arm64.ipa_bits, ids.pa_range() as u32);
+    let Ok(context) = context else { panic!("the CPUs differ in their addresses") };
+    let context = context.with_forced_write_back(arm64.forced_write_back != 0);
+    let vttbr = context.vttbr(manifest.table_root, VMID);
+    // SAFETY: the caller is this vCPU's CPU, and the tables stand.
     unsafe {
-        let manifest = MANIFEST_COPY.load(Ordering::Relaxed) as *const Manifest;
-        let ids = cpu::ids();
-        // The loader has found this size to be one that the CPU walks.
-        let context = Stage2::new((*manifest).arm64.ipa_bits, ids.pa_range() as u32);
-        let Ok(context) = context else { panic!("the CPUs differ in their addresses") };
-        let context = context.with_forced_write_back((*manifest).arm64.forced_write_back != 0);
-        let vttbr = context.vttbr((*manifest).table_root, VMID);
-        let arm64 = &(*manifest).arm64;
         let frames = arm64.redistributor + index as u64 * gic::FRAMES;
         let guard = (arm64.guarded != 0).then_some(frames);
         let guest = Guest { vtcr: context.vtcr(), vttbr, hcr: context.hcr(), guard };
@@ -272,9 +263,9 @@ extern "C" fn handle_exit(ctx: &mut GuestContext) -> u64 {
     if exits::quick(vcpu, ctx) {
         return context::RESUME;
     }
-    if death::is_over() {
+    if stop::is_on() {
         vcpu.count(ExitReason::Stopped);
-        death::halt(index);
+        stop::arrive(index);
     }
     if exits::needs_frame(ctx) {
         return context::FULL_FRAME;

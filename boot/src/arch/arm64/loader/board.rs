@@ -8,8 +8,8 @@ use anchorite_platform::qemu_virt::{cpu, guard};
 use anchorite_platform::read_register;
 use anchorite_spec::manifest::{Manifest, VCPUS};
 use anchorite_tables::stage2::Stage2;
-use sha2::{Digest, Sha256};
 
+use crate::image;
 use crate::tree::{self, Memory, mismatch, names, reg, text};
 
 /// CPUs of a machine at most.
@@ -28,7 +28,7 @@ pub struct Facts {
     smc: bool,
     /// MPIDR_EL1 of each vCPU's CPU.
     pub mpidr: [u64; VCPUS],
-    /// For the guest's random pool.
+    /// From the CPU's generator, or else from the earlier firmware, which is the next best.
     pub seed: Option<[u8; 32]>,
 }
 
@@ -56,9 +56,8 @@ impl Facts {
         } else if property.is("device_type") {
             self.add_type(node, text(property.value));
         } else if self.seed.is_none() && property.is("rng-seed") && node.name == b"chosen" {
-            // The earlier firmware's own seed is the next best to a generator.
             let seed = property.value;
-            self.seed = (seed.len() >= 16).then(|| Sha256::digest(seed).into());
+            self.seed = (seed.len() >= 16).then(|| image::sha256(seed));
         }
     }
 
@@ -176,7 +175,7 @@ fn check_processor(manifest: &Manifest, ids: &Ids) {
 }
 
 /// A seed from the CPU's generator.
-fn generated() -> Option<[u8; 32]> {
+pub fn generated() -> Option<[u8; 32]> {
     let mut seed = [0; 32];
     for word in seed.chunks_exact_mut(8) {
         word.copy_from_slice(&cpu::random()?.to_le_bytes());

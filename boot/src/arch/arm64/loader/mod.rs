@@ -5,6 +5,7 @@
 mod board;
 
 use core::arch::global_asm;
+use core::cell::Cell;
 
 use anchorite_hv::arm64::feature_list::LIST;
 use anchorite_hv::arm64::features::Ids;
@@ -13,13 +14,14 @@ use anchorite_platform::qemu_virt::{BootInfo, Uart, cpu, el2};
 use anchorite_platform::{read_register, write_register};
 use anchorite_spec::manifest::{
     ARCH_ARM64, BOOT_ARM64_IMAGE, BOOT_ELF, BOOT_FLAT, IMAGE_OFFSET, Manifest, PART_BODY,
+    PART_TABLES,
 };
 use anchorite_spec::phases::Phase;
 use anchorite_spec::{End, Range};
 use anchorite_tables::stage1::{Stage1, TABLE, Use};
 
 use crate::say::say;
-use crate::{clock, end, guest, image, say, tree};
+use crate::{clock, end, guest, image, restart, say, tree};
 
 global_asm!(include_str!("start.S"), options(raw));
 global_asm!(include_str!("../memory.S"), options(raw));
@@ -84,9 +86,13 @@ extern "C" fn loader_main(tree: u64, own: u64, stored: u64, started: u64) -> ! {
     image::verify_parts(image, manifest);
     let manifest = image::place(image, manifest);
     release(tables, manifest);
-    guest::fill(image, manifest, facts.seed);
+    POOL.0.set(facts.seed);
+    guest::fill(image, manifest, seed());
     let info = findings(manifest);
     info.loader = own;
+    info.image = image;
+    info.tables = tables_at(manifest);
+    info.refill = manifest.restarts().then_some(restart::refill);
     info.manifest = manifest.manifest_copy.base;
     info.mpidr = facts.mpidr;
     if manifest.debug_boot != 0 {
@@ -103,6 +109,39 @@ extern "C" fn loader_main(tree: u64, own: u64, stored: u64, started: u64) -> ! {
         let enter: extern "C" fn(&BootInfo) -> ! = core::mem::transmute(manifest.body_entry);
         enter(info)
     }
+}
+
+/// Puts back what a restart finds changed: the root of the guest's translation, which stopped its CPUs.
+pub fn put_back(image: u64, manifest: &Manifest) {
+    if let Some(tables) = manifest.part(PART_TABLES) {
+        // SAFETY: `image::place` found the place right at boot, and no CPU has the guest's translation
+        // in use.
+        unsafe { image::put(image, tables) };
+    }
+}
+
+struct Pool(Cell<Option<[u8; 32]>>);
+
+// SAFETY: the loader runs on one thread.
+unsafe impl Sync for Pool {}
+
+/// What there was at boot, for CPUs without a generator. No guest sees it.
+static POOL: Pool = Pool(Cell::new(None));
+
+/// A fresh seed for the guest's random pool: from the CPU's generator, or else from the pool, which
+/// then becomes another in a way that cannot be undone.
+#[inline(never)]
+pub fn seed() -> Option<[u8; 32]> {
+    board::generated().or_else(|| {
+        let pool = POOL.0.get()?;
+        let derived = |what: u8| {
+            let mut bytes = [what; 33];
+            bytes[..32].copy_from_slice(&pool);
+            image::sha256(&bytes)
+        };
+        POOL.0.set(Some(derived(1)));
+        Some(derived(0))
+    })
 }
 
 /// Says what becomes of each of the processor's optional features.

@@ -41,10 +41,10 @@ loader_start:
     /* Flash cannot be written: go on in a copy. */
     ldr     x1, [x2, #0x38]
     ldr     x9, [x2, #0x18]
-    add     x9, x1, x9                  /* to here; up to 127 bytes more do no harm */
+    add     x9, x1, x9                  /* to here; up to 511 bytes more do no harm */
     mov     x10, x2
     mov     x11, x1
-4:  .rept   2
+4:  .rept   8
     ldp     x12, x13, [x10], #16
     ldp     x14, x15, [x10], #16
     ldp     x16, x17, [x10], #16

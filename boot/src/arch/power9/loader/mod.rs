@@ -15,7 +15,7 @@ use anchorite_spec::manifest::{
 };
 
 use crate::say::say;
-use crate::{clock, end, guest, image, say, tree};
+use crate::{clock, end, guest, image, restart, say, tree};
 
 global_asm!(
     include_str!("../../../../../platform/src/powernv/big_endian.S"),
@@ -68,6 +68,7 @@ extern "C" fn loader_main(tree: *const u8, opal_base: u64, opal_entry: u64, own:
     }
     info.image = image;
     info.manifest = manifest.manifest_copy.base;
+    info.refill = manifest.restarts().then_some(restart::refill);
     board::hand_over(&facts, info);
     interrupts::set_up(below, manifest, &facts, info);
     read_clock(below, facts.pc_clock, info);
@@ -81,6 +82,9 @@ extern "C" fn loader_main(tree: *const u8, opal_base: u64, opal_entry: u64, own:
         enter(info)
     }
 }
+
+/// Nothing of the guest's translation changes while it runs.
+pub fn put_back(_: u64, _: &Manifest) {}
 
 /// skiboot loads to one place, whatever container the image stands in; QEMU to 0.
 pub fn may_hold(image: Range, manifest: &Manifest) -> bool {
@@ -179,7 +183,7 @@ pub unsafe fn publish(start: u64, len: u64) {
 }
 
 /// A fresh seed for the guest's random pool, from the core's generator.
-fn seed() -> Option<[u8; 32]> {
+pub fn seed() -> Option<[u8; 32]> {
     let mut seed = [0; 32];
     for word in seed.chunks_exact_mut(8) {
         word.copy_from_slice(&cpu::darn()?.to_be_bytes());

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Restarts in place, as often as a test wants: of a guest of our own that makes a mess of its machine
+//! in every life and looks in the next whether all is as at first, and of Debian under load. QEMU runs
+//! with `-no-reboot`: a reset of the machine would end the run.
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::guest::{Ended, Guest};
+use crate::probe::build;
+use crate::stats;
+
+/// What an image needs for restarts on every occasion.
+pub const ALWAYS: [&str; 4] =
+    ["--set", "guest.on_reboot=restart", "--set", "guest.on_panic=restart"];
+/// One life, on a machine with other things to do.
+const LIFE: u64 = 20;
+/// On every CPU: timers, processes, pipes, and with them interrupts from CPU to CPU.
+const LOAD: &str = "for n in 1 2 3 4; do \
+    ( while :; do sleep 0.01; echo x | cat >/dev/null; done ) 2>/dev/null & done";
+
+/// Why a life of the probe ends, by its number.
+fn after(life: u64) -> &'static str {
+    if life % 3 == 1 { "guest-panic" } else { "rebooted" }
+}
+
+/// A probe whose command line has `lives` in it, restarted until its budget is spent, on a processor
+/// and with further options.
+///
+/// # Errors
+///
+/// A life did not begin as the first one, or the count is another.
+pub fn lives(
+    name: &'static str,
+    cmdline: &str,
+    cpu: &[&str],
+    more: &[&str],
+    restarts: u64,
+) -> Result<()> {
+    let budget = format!("guest.restart_budget={restarts}");
+    let arguments = [&["--cmdline", cmdline, "--set", &budget], &ALWAYS[..], more].concat();
+    let image = build(name, &format!("{name}-{cmdline}-{restarts}"), &arguments)?;
+    let limit = (LIFE * (restarts + 1)).to_string();
+    let run = Guest::start(&image.path, &[&["--timeout", &limit], cpu].concat())?;
+    judge(&run.end_within(Duration::from_secs(LIFE * (restarts + 2)))?, restarts)
+}
+
+fn judge(ended: &Ended, restarts: u64) -> Result<()> {
+    ended.expect(15, "the guest was restarted as often as the config allows")?;
+    let lines = || ended.console.lines().map(str::trim_end);
+    let failed: Vec<&str> = lines().filter(|line| line.contains(" FAIL ")).collect();
+    ensure!(failed.is_empty(), "{}", failed.join("\n"));
+    for probe in ["registers", "memory", "controller", "as-first", "other-cpus"] {
+        let line = format!("probe life-{probe} ok");
+        let count = lines().filter(|other| *other == line).count() as u64;
+        ensure!(count == restarts + 1, "{count} of {line:?}, for {restarts} restarts");
+    }
+    let told: Vec<&str> = lines().filter(|line| line.starts_with("@restart ")).collect();
+    let expected = (1..=restarts).map(|n| format!("@restart count={n} after={}", after(n - 1)));
+    ensure!(told == expected.collect::<Vec<_>>(), "{told:?}");
+    ensure!(ended.report.contains(&match restarts {
+        1 => "restarted once".to_owned(),
+        n => format!("restarted {n} times"),
+    }));
+    // The counter runs on.
+    let times = lines().filter_map(|line| line.strip_prefix("life ")?.split_once(" at "));
+    let times: Vec<u64> = times.map(|(_, at)| at.parse()).collect::<Result<_, _>>()?;
+    ensure!(times.len() as u64 == restarts + 1 && times.is_sorted(), "{times:?}");
+    Ok(())
+}
+
+/// Debian at its shell, restarted this often, by turns in order and by force under load and behind a
+/// panic; to the shell of its last life. The ledger counts on.
+///
+/// # Errors
+///
+/// It does not come back, or not with all its CPUs.
+pub fn debian(guest: &mut Guest, cpus: &str, restarts: u64) -> Result<()> {
+    let total = |guest: &Guest| stats::total(&stats::live(guest)?);
+    for count in 1..=restarts {
+        let before = total(guest)?;
+        guest.shell("echo left behind >/tmp/file")?;
+        guest.shell(LOAD)?;
+        let (line, after) = match count % 3 {
+            1 => ("reboot -f", "rebooted"),
+            2 => ("echo 1 >/proc/sys/kernel/panic; echo c >/proc/sysrq-trigger", "guest-panic"),
+            _ => ("reboot", "rebooted"),
+        };
+        guest.restart(line, count, after)?;
+        ensure!(guest.shell("nproc")? == cpus);
+        ensure!(guest.shell("ls /tmp")?.is_empty(), "a file of the last life");
+        ensure!(total(guest)? > before, "the ledger began again");
+        let told = stats::live(guest)?["restarts"].as_u64().context("no restarts")?;
+        ensure!(told == count, "{told} restarts told, {count} made");
+    }
+    Ok(())
+}
