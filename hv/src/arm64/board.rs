@@ -35,6 +35,8 @@ pub trait Arm64: Machine {
     /// Takes Group 0 of the interrupt controller for EL2's own timer on this CPU and starts it; false
     /// if it cannot be had.
     fn guard(&mut self) -> bool;
+    /// Gives up what [`Arm64::guard`] took: the guest's interrupts are its own again.
+    fn unguard(&mut self);
     /// Starts EL2's own timer, or stops it before the CPU goes off.
     fn keep_time(&mut self, on: bool);
     /// Sends an interrupt to other CPUs, or this one: a value for ICC_SGI1R_EL1.

@@ -84,6 +84,9 @@ impl Arm64 for Fake {
     fn guard(&mut self) -> bool {
         true
     }
+    fn unguard(&mut self) {
+        self.timer.push(false);
+    }
     fn keep_time(&mut self, on: bool) {
         self.timer.push(on);
     }

@@ -99,7 +99,10 @@ pub fn serve<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
         (CPU_OFF, false) => (ExitReason::PsciCpuOff, cpu_off(v)),
         (CPU_ON, _) => (ExitReason::PsciCpuOn, cpu_on(v, one, two, three)),
         (AFFINITY_INFO, _) => (ExitReason::PsciAffinityInfo, affinity_info(v, one, two)),
-        (MIGRATE_INFO_TYPE, false) => (ExitReason::PsciMigrateInfo, NO_TRUSTED_OS),
+        (MIGRATE_INFO_TYPE, false) => {
+            sdei::begin(v);
+            (ExitReason::PsciMigrateInfo, NO_TRUSTED_OS)
+        }
         (SYSTEM_OFF, false) => {
             v.count(ExitReason::PsciSystemOff);
             return Action::End(End::PoweredOff);

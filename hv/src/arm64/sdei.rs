@@ -68,6 +68,17 @@ pub fn serve<M: Arm64>(v: &mut Vcpu<M>, number: u32) -> i64 {
     }
 }
 
+/// A kernel begins: it asks about a trusted OS, as Linux does once, early. One that takes over after
+/// a panic is not the one that went down, and has its interrupts for itself again.
+pub fn begin<M: Arm64>(v: &mut Vcpu<M>) {
+    (v.masks, v.rings) = (0, 0);
+    v.shared.seats[v.index].masked.store(false, Ordering::SeqCst);
+    if v.guarded && !v.shared.guarded {
+        v.machine.unguard();
+        v.guarded = false;
+    }
+}
+
 /// No CPU is left that the guest would use, and it has not said that this is as it should be.
 fn is_going_down(shared: &Shared) -> bool {
     let used = |seat: &&super::vcpu::Seat| seat.state.load(Ordering::SeqCst) == ON;
@@ -161,6 +172,31 @@ mod tests {
         }
         assert_eq!(ring(5), Action::End(End::GuestPanic));
         assert_eq!(v.row.count[ExitReason::El2Timer.slot()], 3 * u64::from(LONG));
+    }
+
+    #[test]
+    fn a_kernel_that_takes_over_is_not_the_one_that_went_down() {
+        const MIGRATE_INFO_TYPE: u64 = 0x8400_0006;
+        let ring = |v: &mut Vcpu<Fake>| {
+            v.machine.timer_rings = true;
+            let mut ctx = context(0);
+            (ctx.vector, ctx.pstate) = (0x500, 5);
+            quick(v, &mut ctx) || serve(v, &mut ctx) == Action::Resume
+        };
+        let mut v = vcpu();
+        sdei(&mut v, &[function::MASK]);
+        assert!((1..LONG).all(|_| ring(&mut v)));
+        assert_eq!(call(&mut v, MIGRATE_INFO_TYPE), Action::Resume);
+        assert_eq!((v.guarded, v.masks, &v.machine.timer[..]), (false, 0, &[false][..]));
+        // Its own panic is one again: it spins, or it restarts.
+        sdei(&mut v, &[function::MASK]);
+        assert!(v.guarded);
+        sdei(&mut v, &[function::MASK]);
+        assert_eq!(call(&mut v, RESET), Action::End(End::GuestPanic));
+        // A guest that is guarded by its config stays so.
+        let mut v = vcpu_of(true);
+        assert_eq!(call(&mut v, MIGRATE_INFO_TYPE), Action::Resume);
+        assert!(v.guarded);
     }
 
     #[test]

@@ -112,6 +112,17 @@ pub unsafe fn take(distributor: u64, redistributor: u64) -> bool {
     true
 }
 
+/// Undoes [`take`], as far as a guest that sets its interrupt controller up anew notices.
+pub fn give_back() {
+    keep_time(false);
+    let hcr = read_register!("hcr_el2") & !HCR_FMO;
+    // SAFETY: nothing of EL2's interrupts any more.
+    unsafe {
+        write_register!("hcr_el2", hcr);
+        cpu::barrier();
+    }
+}
+
 /// Lets the timer ring, from one period on; or stops it.
 pub fn keep_time(on: bool) {
     let first = read_register!("cntpct_el0") + read_register!("cntfrq_el0") / RATE;

@@ -142,6 +142,10 @@ impl Arm64 for Virt {
         unsafe { guard::take(self.gic.distributor, self.gic.redistributor) }
     }
 
+    fn unguard(&mut self) {
+        guard::give_back();
+    }
+
     fn keep_time(&mut self, on: bool) {
         guard::keep_time(on);
     }
