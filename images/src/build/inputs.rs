@@ -140,6 +140,8 @@ struct Recipe {
     name: String,
     /// Debian's name of its architecture, if the lock states it.
     arch: Option<String>,
+    /// It yields single files, for the file systems of tests: no guest is made of it alone.
+    files: bool,
 }
 
 impl Recipe {
@@ -167,13 +169,15 @@ fn recipes(root: &Path) -> Option<Vec<Recipe>> {
     let mut recipes: Vec<Recipe> = Vec::new();
     for line in text.lines().map(str::trim) {
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            recipes.push(Recipe { name: name.into(), arch: None });
-        } else if let (Some(recipe), Some(value)) =
-            (recipes.last_mut(), line.strip_prefix("arch = "))
-        {
-            recipe.arch = Some(value.trim_matches('"').into());
+            recipes.push(Recipe { name: name.into(), arch: None, files: false });
+        } else if let Some(recipe) = recipes.last_mut() {
+            if let Some(arch) = line.strip_prefix("arch = ") {
+                recipe.arch = Some(arch.trim_matches('"').into());
+            }
+            recipe.files |= line.starts_with("files = ");
         }
     }
+    recipes.retain(|recipe| !recipe.files);
     Some(recipes)
 }
 
