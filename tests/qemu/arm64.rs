@@ -6,6 +6,7 @@ use std::time::Duration;
 use anchorite_spec::manifest::{PART_KERNEL, PART_LOADER};
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, image_of};
+use anchorite_tests::kexec::{self, ARM64, CRASH_MEMORY};
 use anchorite_tests::monitor::Monitor;
 use anchorite_tests::{arm64_board, live, restart, stats, wait_until};
 use anyhow::{Context, Result, ensure};
@@ -95,7 +96,9 @@ fn total(guest: &Guest) -> Result<u64> {
 }
 
 fn a_loaded_guest_makes_no_exits() -> Result<()> {
-    let (mut guest, _) = LOAD.shell()?;
+    let initrd = ARM64.initrd("debian-6.1")?;
+    let image = LOAD.image(&["--initrd", initrd.to_str().context("no UTF-8 path")?])?;
+    let mut guest = LOAD.run(&image, &[])?;
     let before = total(&guest)?;
     std::thread::sleep(Duration::from_secs(10));
     ensure!(total(&guest)? == before, "an idle guest made exits");
@@ -112,7 +115,21 @@ fn a_loaded_guest_makes_no_exits() -> Result<()> {
     std::thread::sleep(Duration::from_secs(10));
     wait_until("500 interrupts", || Ok(ticks(&mut guest)? - first > 500))?;
     ensure!(total(&guest)? == before, "a loaded guest made exits");
+    guest.shell("kill $(jobs -p)")?;
+    starts_other_kernels(&mut guest)?;
     guest.panic()?;
+    Ok(())
+}
+
+/// Another kernel, in order, and behind a crash of that one a third. What the others have left
+/// behind is neither their panic nor their CPUs.
+fn starts_other_kernels(guest: &mut Guest) -> Result<()> {
+    kexec::restart(guest, CRASH_MEMORY)?;
+    ensure!(guest.shell("nproc")? == "4");
+    kexec::crash(guest, 2)?;
+    ensure!(guest.shell("nproc")? == "1");
+    guest.shell("echo 1 >/sys/devices/system/cpu/cpu1/online")?;
+    ensure!(guest.shell("nproc")? == "2");
     Ok(())
 }
 

@@ -13,6 +13,7 @@ mod end;
 mod faults;
 mod guarded;
 mod image;
+mod kexec;
 mod ledger;
 mod probe;
 mod restart;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         faults::TESTS,
         guarded::TESTS,
         image::TESTS,
+        kexec::TESTS,
         ledger::TESTS,
         probe::TESTS,
         restart::TESTS,

@@ -104,11 +104,16 @@ impl Guest {
     /// The shell does not come.
     pub fn boot(image: &Path, arguments: &[&str]) -> Result<Self> {
         let mut guest = Self::start(image, arguments)?;
-        guest.reach_shell()?;
+        guest.await_shell()?;
         Ok(guest)
     }
 
-    fn reach_shell(&mut self) -> Result<()> {
+    /// Waits for the shell of a kernel that has just started, and makes it quiet.
+    ///
+    /// # Errors
+    ///
+    /// The shell does not come.
+    pub fn await_shell(&mut self) -> Result<()> {
         self.expect("anchorite-shell: ready", BOOT)?;
         self.expect("# ", BOOT)?;
         // Without echo the shell's line editor keeps quiet as well.
@@ -126,7 +131,7 @@ impl Guest {
     pub fn restart(&mut self, line: &str, count: u64, after: &str) -> Result<()> {
         self.send(format!("{line}\n").as_bytes())?;
         self.expect(&format!("@restart count={count} after={after}\r"), BOOT)?;
-        self.reach_shell()
+        self.await_shell()
     }
 
     /// The socket of `--qmp`.

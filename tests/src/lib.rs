@@ -7,6 +7,7 @@
 pub mod bench;
 pub mod guest;
 pub mod image;
+pub mod kexec;
 pub mod live;
 pub mod monitor;
 pub mod probe;
