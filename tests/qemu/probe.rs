@@ -3,6 +3,7 @@
 use anchorite_spec::manifest::VCPUS;
 use anchorite_spec::{ExitReason, Ledger};
 use anchorite_tests::guest::Guest;
+use anchorite_tests::image::Image;
 use anchorite_tests::monitor::Monitor;
 use anchorite_tests::probe::{build, passed, run};
 use anchorite_tests::{live, wait_until};
@@ -19,6 +20,7 @@ pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
     ("probe::a_hostile_guest_cannot_stop_the_timer", a_hostile_guest_cannot_stop_the_timer),
     ("probe::other_processors_and_sizes", other_processors_and_sizes),
     ("probe::vectors_that_are_not_there", vectors_that_are_not_there),
+    ("probe::four_cpus_race_without_skiboot", four_cpus_race_without_skiboot),
 ];
 
 fn a_hostile_guest_stays_inside() -> Result<()> {
@@ -30,8 +32,17 @@ fn a_hostile_guest_stays_inside() -> Result<()> {
 
 /// CPUs that start, stop, wake, interrupt and reset each other.
 fn four_cpus_race() -> Result<()> {
-    let image = build("power9-probe", "probe-four", &["--vcpus", "4"])?;
-    let ended = run(&image, &[], |monitor| live::untouched(monitor, &image))?;
+    all_race(&build("power9-probe", "probe-four", &["--vcpus", "4"])?)
+}
+
+fn four_cpus_race_without_skiboot() -> Result<()> {
+    let sets = ["board.boot=bare", "firmware.console=uart", "firmware.memory.base=32MiB"];
+    let sets = sets.map(|set| ["--set", set]).concat();
+    all_race(&build("power9-probe", "probe-bare", &[&["--vcpus", "4"], &sets[..]].concat())?)
+}
+
+fn all_race(image: &Image) -> Result<()> {
+    let ended = run(image, &[], |monitor| live::untouched(monitor, image))?;
     ensure!(ended.console.contains("probe stopped-cpus-stay-so ok"), "one CPU only");
     ensure!(ended.console.contains("probe every-documented-code-came ok"), "codes not counted");
     Ok(())
