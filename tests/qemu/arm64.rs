@@ -8,13 +8,13 @@ use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, image_of};
 use anchorite_tests::kexec::{self, ARM64, CRASH_MEMORY};
 use anchorite_tests::monitor::Monitor;
-use anchorite_tests::{arm64_board, live, restart, stats, wait_until};
+use anchorite_tests::{Tests, arm64_board, live, restart, stats, wait_until};
 use anyhow::{Context, Result, ensure};
 
 use crate::arm64_boots::{CONSOLE, FEATURES, LOAD, NOTHING_ELSE, OLD_CORE};
 use crate::console;
 
-pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
+pub const TESTS: Tests = &[
     ("arm64::four_cpus_with_every_feature", four_cpus_with_every_feature),
     ("arm64::linux_6_1_on_an_old_core", linux_6_1_on_an_old_core),
     ("arm64::a_loaded_guest_makes_no_exits", a_loaded_guest_makes_no_exits),

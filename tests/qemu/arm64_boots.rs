@@ -5,13 +5,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use anchorite_tests::arm64_board;
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, image_of, kernel};
+use anchorite_tests::{Tests, arm64_board};
 use anyhow::{Context, Result, ensure};
 
-pub const TESTS: &[(&str, fn() -> Result<()>)] =
-    &[("arm64_boots::every_pair_is_covered", every_pair_is_covered)];
+pub const TESTS: Tests = &[("arm64_boots::every_pair_is_covered", every_pair_is_covered)];
 
 /// One of them.
 pub struct Boot {

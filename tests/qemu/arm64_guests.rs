@@ -6,7 +6,7 @@ use std::io::Write;
 
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, kernel};
-use anchorite_tests::{anchorite, output, root};
+use anchorite_tests::{Tests, anchorite, output, root};
 use anyhow::{Context, Result, ensure};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -14,8 +14,7 @@ use serde_json::Value;
 
 use crate::arm64_boots::{Boot, DISK, DISK_AGAIN};
 
-pub const TESTS: &[(&str, fn() -> Result<()>)] =
-    &[("arm64_guests::a_disk_outlives_the_run", a_disk_outlives_the_run)];
+pub const TESTS: Tests = &[("arm64_guests::a_disk_outlives_the_run", a_disk_outlives_the_run)];
 
 /// 128 + SIGBUS.
 const BUS_ERROR: i32 = 135;

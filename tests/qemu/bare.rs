@@ -3,14 +3,14 @@
 //! machine.
 use std::time::Duration;
 
-use anchorite_tests::bare_board;
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, image_of, kernel};
+use anchorite_tests::{Tests, bare_board};
 use anyhow::{Context, Result, ensure};
 
 use crate::{console, smp};
 
-pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
+pub const TESTS: Tests = &[
     ("bare::linux_6_12_on_four_cpus", linux_6_12_on_four_cpus),
     ("bare::linux_6_1_on_one_cpu", linux_6_1_on_one_cpu),
     ("bare::it_counts_what_qemu_counts", it_counts_what_qemu_counts),

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What exits cost is what is promised, and has not grown. `make bench` shows the figures.
+use anchorite_tests::Tests;
 use anchorite_tests::bench::{ROWS, growth, measure};
 use anyhow::{Result, ensure};
 
-pub const TESTS: &[(&str, fn() -> Result<()>)] = &[("bench::what_exits_cost", what_exits_cost)];
+pub const TESTS: Tests = &[("bench::what_exits_cost", what_exits_cost)];
 
 fn what_exits_cost() -> Result<()> {
     let spreads = measure()?;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, default_image, image, kernel, power_off_image};
-use anchorite_tests::{anchorite, output};
+use anchorite_tests::{Tests, anchorite, output};
 use anyhow::{Context, Result, ensure};
 
-pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
+pub const TESTS: Tests = &[
     ("boot::linux_6_12", linux_6_12),
     ("boot::linux_6_1", linux_6_1),
     ("boot::behind_a_container_header", behind_a_container_header),

@@ -3,13 +3,13 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use anchorite_tests::Tests;
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::default_image;
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
-pub const TESTS: &[(&str, fn() -> Result<()>)] =
-    &[("console::64_kib_each_way_at_once", on_a_hypervisor_terminal)];
+pub const TESTS: Tests = &[("console::64_kib_each_way_at_once", on_a_hypervisor_terminal)];
 
 const SIZE: usize = 64 << 10;
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! arm64: what the firmware makes of the processor that it finds, and how runs end.
-use anchorite_tests::arm64_board;
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, image_of};
+use anchorite_tests::{Tests, arm64_board};
 use anyhow::{Context, Result, ensure};
 
 use crate::probe;
 
-pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
+pub const TESTS: Tests = &[
     ("el2::write_back_is_forced_where_the_processor_can", forced_write_back),
     ("el2::the_last_words_are_the_last", the_last_words_are_the_last),
 ];

@@ -6,13 +6,14 @@ use anchorite_spec::manifest::{
     IMAGE_OFFSET, PART_BODY, PART_GUEST_TREE, PART_INITRD, PART_KERNEL, PART_LOADER, PART_RTAS,
     PART_TABLES,
 };
+use anchorite_tests::Tests;
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{default_image, image, power_off_image};
 use anchorite_tests::monitor::Monitor;
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
+pub const TESTS: Tests = &[
     ("end::panic_is_10", panic_is_10),
     ("end::reboot_is_0", reboot_is_0),
     ("end::leaving_the_shell_powers_off", leaving_the_shell_powers_off),

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Accesses outside what the guest was given.
 use anchorite_spec::manifest::{MAP_BOOT_LEAF, MAP_RAM};
+use anchorite_tests::Tests;
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::default_image;
 use anchorite_tests::stats::{self, count};
 use anyhow::{Context, Result, ensure};
 
-pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
+pub const TESTS: Tests = &[
     ("faults::a_hole_is_a_bus_error", a_hole_is_a_bus_error),
     ("faults::interrupt_pages_end_where_they_should", interrupt_pages_end_where_they_should),
 ];

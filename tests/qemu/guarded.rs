@@ -2,12 +2,12 @@
 //! Guarded interrupts on arm64: EL2's timer rings whatever the guest does, and all is counted.
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::image_of;
-use anchorite_tests::{arm64_board, stats, wait_until};
+use anchorite_tests::{Tests, arm64_board, stats, wait_until};
 use anyhow::{Context, Result, ensure};
 
 use crate::arm64_boots::GUARDED;
 
-pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
+pub const TESTS: Tests = &[
     ("guarded::linux_cannot_stop_the_timer", linux_cannot_stop_the_timer),
     ("guarded::a_deaf_guest_is_still_counted", a_deaf_guest_is_still_counted),
 ];

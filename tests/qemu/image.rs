@@ -7,11 +7,11 @@ use anchorite_spec::manifest::MAP_BOOT_LEAF;
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{build, default_image, power_off_image};
 use anchorite_tests::monitor::Monitor;
-use anchorite_tests::{anchorite, board, live, output};
+use anchorite_tests::{Tests, anchorite, board, live, output};
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
+pub const TESTS: Tests = &[
     ("image::the_walls_are_proved", the_walls_are_proved),
     ("image::the_same_inputs_give_the_same_bytes", the_same_inputs_give_the_same_bytes),
     ("image::live_tables_are_the_files", live_tables_are_the_files),

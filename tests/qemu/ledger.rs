@@ -6,11 +6,11 @@ use std::time::Duration;
 use anchorite_tests::guest::{Ended, Guest};
 use anchorite_tests::image::{default_image, power_off_image};
 use anchorite_tests::monitor::Monitor;
-use anchorite_tests::{stats, wait_until};
+use anchorite_tests::{Tests, stats, wait_until};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 
-pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
+pub const TESTS: Tests = &[
     ("ledger::a_busy_guest_makes_no_other_exits", a_busy_guest_makes_no_other_exits),
     ("ledger::all_ways_to_read_it_agree", all_ways_to_read_it_agree),
     ("ledger::it_counts_what_qemu_counts", it_counts_what_qemu_counts),

@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use libtest_mimic::Trial;
 
 fn main() -> ExitCode {
-    let tests: Vec<(&str, fn() -> anyhow::Result<()>)> = [
+    let tests = [
         arm64::TESTS,
         arm64_boots::TESTS,
         bare::TESTS,

@@ -6,11 +6,11 @@ use anchorite_tests::guest::Guest;
 use anchorite_tests::image::Image;
 use anchorite_tests::monitor::Monitor;
 use anchorite_tests::probe::{build, passed, run};
-use anchorite_tests::{live, wait_until};
+use anchorite_tests::{Tests, live, wait_until};
 use anyhow::{Context, Result, ensure};
 use zerocopy::FromBytes;
 
-pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
+pub const TESTS: Tests = &[
     ("probe::a_hostile_guest_stays_inside", a_hostile_guest_stays_inside),
     ("probe::entered_little_endian", entered_little_endian),
     ("probe::four_cpus_race", four_cpus_race),

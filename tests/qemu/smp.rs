@@ -6,11 +6,11 @@ use std::time::Duration;
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, image, kernel};
 use anchorite_tests::stats::{self, count};
-use anchorite_tests::wait_until;
+use anchorite_tests::{Tests, wait_until};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
+pub const TESTS: Tests = &[
     ("smp::linux_6_12_on_four_cpus", linux_6_12_on_four_cpus),
     ("smp::linux_6_1_on_four_cpus", linux_6_1_on_four_cpus),
     ("smp::it_counts_what_qemu_counts", it_counts_what_qemu_counts),

@@ -24,6 +24,9 @@ use libtest_mimic::{Arguments, Trial};
 /// Machines at once, at most: each is one busy host CPU and some gigabytes.
 const MACHINES: usize = 4;
 
+/// Tests by name.
+pub type Tests = &'static [(&'static str, fn() -> Result<()>)];
+
 /// Runs tests as the command line says.
 #[must_use]
 pub fn run(trials: Vec<Trial>) -> ExitCode {
