@@ -47,15 +47,7 @@ pub fn poll_pending<M: Power9>(_: &mut Vcpu<M>, _: &mut GuestContext) -> HcallRe
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{Fake, hcall, vcpu_of};
-    use super::super::hcall::serve;
-    use super::*;
-
-    fn call(v: &mut Vcpu<Fake>, args: &[u64]) -> [u64; 5] {
-        let mut ctx = hcall(args);
-        let _ = serve(v, &mut ctx);
-        [3, 4, 5, 6, 7].map(|n| ctx.gpr[n])
-    }
+    use super::super::fake::{call, vcpu_of};
 
     #[test]
     fn dedicated_processors() {

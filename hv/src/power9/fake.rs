@@ -9,7 +9,7 @@ use super::board::{HardwareError, HviSource, Power9, Route, StorageFault};
 use super::context::GuestContext;
 use super::regs::{lpcr, msr};
 use super::vcpu::{Shared, State, Vcpu};
-use crate::core::{DateTime, Machine};
+use crate::core::{Action, DateTime, Machine};
 use crate::mem::tests::memory_at;
 use crate::mem::{Gpa, Hpa};
 
@@ -267,6 +267,18 @@ pub fn hcall(args: &[u64]) -> GuestContext {
     let mut ctx = context(super::regs::vector::SYSTEM_CALL);
     ctx.gpr[3..3 + args.len()].copy_from_slice(args);
     ctx
+}
+
+/// Serves a hypercall after which the guest goes on: r3 to r7 then.
+pub fn call(v: &mut Vcpu<Fake>, args: &[u64]) -> [u64; 5] {
+    let mut ctx = hcall(args);
+    assert_eq!(super::hcall::serve(v, &mut ctx), Action::Resume);
+    [3, 4, 5, 6, 7].map(|n| ctx.gpr[n])
+}
+
+/// The same: its return code.
+pub fn code(v: &mut Vcpu<Fake>, args: &[u64]) -> i64 {
+    call(v, args)[0] as i64
 }
 
 /// All exits that were counted.

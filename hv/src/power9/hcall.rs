@@ -476,17 +476,11 @@ fn rpt_invalidate<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallRe
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{Fake, RAM, hcall, total, vcpu};
+    use super::super::fake::{Fake, RAM, code as call, hcall, total, vcpu};
     use super::*;
     use anchorite_spec::ExitReason;
 
     /// r3 after the call.
-    fn call(v: &mut Vcpu<Fake>, args: &[u64]) -> i64 {
-        let mut ctx = hcall(args);
-        assert_eq!(serve(v, &mut ctx), Action::Resume);
-        ctx.gpr[3] as i64
-    }
-
     fn outputs(v: &mut Vcpu<Fake>, args: &[u64]) -> GuestContext {
         let mut ctx = hcall(args);
         assert_eq!(serve(v, &mut ctx), Action::Resume);

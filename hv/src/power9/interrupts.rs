@@ -259,19 +259,8 @@ pub fn reset<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult 
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{Fake, RAM, hcall, vcpu};
-    use super::super::hcall::serve;
+    use super::super::fake::{RAM, call, code, vcpu};
     use super::*;
-
-    fn call(v: &mut Vcpu<Fake>, args: &[u64]) -> [u64; 5] {
-        let mut ctx = hcall(args);
-        let _ = serve(v, &mut ctx);
-        [3, 4, 5, 6, 7].map(|n| ctx.gpr[n])
-    }
-
-    fn code(v: &mut Vcpu<Fake>, args: &[u64]) -> i64 {
-        call(v, args)[0] as i64
-    }
 
     #[test]
     fn sources_are_described_and_bounded() {

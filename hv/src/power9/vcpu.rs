@@ -338,11 +338,10 @@ fn other_active(states: &[State], own: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{Fake, context, hcall, vcpu_of};
+    use super::super::fake::{Fake, code as call, context, hcall, vcpu_of};
     use super::super::hcall;
     use super::super::regs::vector;
     use super::*;
-    use crate::core::Action;
 
     const TRIES: u32 = 3;
 
@@ -356,12 +355,6 @@ mod tests {
                 meanwhile(shared);
             }
         }));
-    }
-
-    fn call(v: &mut Vcpu<Fake>, args: &[u64]) -> i64 {
-        let mut ctx = hcall(args);
-        assert_eq!(hcall::serve(v, &mut ctx), Action::Resume);
-        ctx.gpr[3] as i64
     }
 
     #[test]
