@@ -29,6 +29,7 @@ use crate::exit::Exit;
 pub use checked::Config;
 use diagnostic::{Diagnostic, Refusal};
 use overrides::{Override, Placed};
+pub use rules::arm64_real_bits;
 use source::Sources;
 
 /// A config with everything that later judgements need to speak about it.

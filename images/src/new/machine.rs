@@ -4,6 +4,7 @@ use anchorite_hv::core::fdt::{Node, Tree};
 use anchorite_spec::Range;
 
 use super::NewError;
+use crate::config::arm64_real_bits;
 use crate::config::checked::Model;
 use crate::config::platform::{POWERNV, Platform, QEMU_VIRT};
 
@@ -153,7 +154,8 @@ impl Found {
         if self.cpus == 0 {
             return Err(NewError::Machine("the tree has no CPU".into()));
         }
-        let ram = pieces(&self.memory, &platform);
+        let cpu = if self.powernv { "power9" } else { self.cpu.unwrap_or("any") };
+        let ram = pieces(&self.memory, &platform, cpu);
         if ram.is_empty() {
             return Err(NewError::Ram("the tree describes no RAM".into()));
         }
@@ -162,7 +164,7 @@ impl Found {
             ram,
             reserved: self.reserved,
             cpus: self.cpus,
-            cpu: if self.powernv { "power9" } else { self.cpu.unwrap_or("any") },
+            cpu,
             clock: self.clock,
         })
     }
@@ -211,8 +213,9 @@ impl Found {
 }
 
 /// RAM in whole pages, ascending, neighbours joined, as far as the processor reaches.
-fn pieces(memory: &[Range], platform: &Platform) -> Vec<Range> {
-    let limit = 1u64 << platform.real_bits;
+fn pieces(memory: &[Range], platform: &Platform, cpu: &str) -> Vec<Range> {
+    let bits = arm64_real_bits(cpu).unwrap_or(platform.real_bits);
+    let limit = 1u64 << bits.min(platform.real_bits);
     let mut list: Vec<(u64, u64)> = memory
         .iter()
         .filter_map(|range| {

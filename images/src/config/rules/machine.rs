@@ -29,6 +29,14 @@ const fn arm(part: u64, pa_range: u32, fwb: bool) -> Cpu {
     Cpu { pvr: 0x410F_0000 | part << 4, pvr_mask: 0xFF0F_FFF0, pa_range: Some(pa_range), fwb }
 }
 
+/// Bits of physical address of an arm64 processor that the config can name, where they are fixed.
+pub fn arm64_real_bits(name: &str) -> Option<u32> {
+    ARM64_CPUS.iter().find_map(|word| match word {
+        Word::Works(known, cpu) if *known == name => cpu.real_bits(),
+        _ => None,
+    })
+}
+
 impl Rules<'_> {
     pub(super) fn board(&mut self, raw: &RawBoard, _: Span) -> (String, Cpu) {
         let name = self.name(&raw.name).map(|name| name.value).unwrap_or_default();

@@ -24,6 +24,7 @@ use super::diagnostic::Diagnostic;
 use super::platform::Platform;
 use super::raw::{Field, RawConfig};
 use super::source::Span;
+pub use machine::arm64_real_bits;
 use restart::RestartDraft;
 
 /// Smallest page and alignment of guest RAM and of the firmware's memory.
