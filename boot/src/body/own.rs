@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The firmware's memory: kinds of statics, and the two that outsiders read.
 use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use anchorite_spec::{Epitaph, Ledger};
 
@@ -21,6 +23,54 @@ impl<T> Own<T> {
     /// Where the value is. Who dereferences it argues why no one else does.
     pub const fn get(&self) -> *mut T {
         self.0.get()
+    }
+}
+
+/// A static that does not stand yet when the firmware starts. It takes no room in the image, as an
+/// `Own<Option<T>>` would whose `None` is not all zeros.
+pub struct Late<T> {
+    stands: AtomicBool,
+    value: UnsafeCell<MaybeUninit<T>>,
+}
+
+// SAFETY: the value is reached only through the `unsafe` methods, whose callers vouch that nothing
+// else uses it in a way that conflicts.
+unsafe impl<T> Sync for Late<T> {}
+
+impl<T> Late<T> {
+    /// Nothing yet.
+    pub const fn new() -> Self {
+        Self { stands: AtomicBool::new(false), value: UnsafeCell::new(MaybeUninit::uninit()) }
+    }
+
+    /// Puts the value there, before any other CPU that will ask for it has come in.
+    ///
+    /// # Safety
+    /// Nothing refers to an earlier value, and no other CPU asks at the same time.
+    pub unsafe fn insert(&'static self, value: T) -> &'static mut T {
+        // SAFETY: the caller's promise.
+        let value = unsafe { (*self.value.get()).write(value) };
+        self.stands.store(true, Ordering::Relaxed);
+        value
+    }
+
+    /// The value, once it stands.
+    ///
+    /// # Safety
+    /// Nothing holds it mutably meanwhile.
+    pub unsafe fn as_ref(&self) -> Option<&'static T> {
+        // SAFETY: it was written; the caller's promise.
+        self.stands.load(Ordering::Relaxed).then(|| unsafe { &*self.value.get().cast::<T>() })
+    }
+
+    /// The value, once it stands.
+    ///
+    /// # Safety
+    /// Nothing else holds it meanwhile.
+    #[expect(clippy::mut_from_ref, reason = "the caller argues for being the only one")]
+    pub unsafe fn as_mut(&self) -> Option<&'static mut T> {
+        // SAFETY: it was written; the caller's promise.
+        self.stands.load(Ordering::Relaxed).then(|| unsafe { &mut *self.value.get().cast::<T>() })
     }
 }
 

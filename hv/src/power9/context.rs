@@ -13,6 +13,9 @@ pub const RESUME: u64 = 0;
 /// [`GuestContext::slow_handler`], whatever it leaves in the context is what the guest gets.
 pub const FULL_FRAME: u64 = 1;
 
+/// PPR of a core that starts: medium priority.
+pub const PPR_MEDIUM: u64 = 3 << (63 - 13);
+
 /// Added to [`GuestContext::vector`] by vectors that save to HSRR0/1.
 pub const HSRR_FLAG: u64 = 2;
 
@@ -85,7 +88,7 @@ pub struct FaultFrame {
 const _: () = assert!(size_of::<GuestContext>() == 768);
 
 impl GuestContext {
-    /// A vCPU that has not started.
+    /// A vCPU that has not started: all zeros, so that it takes no room in the image.
     pub const EMPTY: Self = Self {
         gpr: [0; 32],
         nip: 0,
@@ -95,8 +98,7 @@ impl GuestContext {
         xer: 0,
         cr: 0,
         cfar: 0,
-        // Medium, which is what a core starts with.
-        ppr: 0x000c_0000_0000_0000,
+        ppr: 0,
         vector: 0,
         in_guest: 0,
         pending_reset: 0,

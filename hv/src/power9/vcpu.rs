@@ -11,7 +11,7 @@ use anchorite_spec::manifest::VCPUS;
 use anchorite_spec::{ExitReason, Manifest};
 
 use super::board::Power9;
-use super::context::GuestContext;
+use super::context::{GuestContext, PPR_MEDIUM};
 use super::interrupts::Interrupts;
 use super::lock::Lock;
 use super::nmi::Nmi;
@@ -294,6 +294,7 @@ impl<M: Power9> Vcpu<M> {
         ctx.gpr = [0; 32];
         ctx.gpr[3] = argument;
         (ctx.lr, ctx.ctr, ctx.xer, ctx.cr, ctx.cfar) = (0, 0, 0, 0, 0);
+        ctx.ppr = PPR_MEDIUM;
         ctx.nip = entry;
         ctx.msr = msr::SF | msr::ME;
         if self.shared.little_endian {

@@ -32,7 +32,7 @@ static DYING: AtomicUsize = AtomicUsize::new(0);
 pub extern "C" fn with_frame(ctx: &mut GuestContext) {
     let index = index_of(ctx);
     // SAFETY: a vCPU's exits do not nest, and only its own CPU is here.
-    let Some(vcpu) = (unsafe { (*CPUS[index].get()).as_mut() }) else {
+    let Some(vcpu) = (unsafe { CPUS[index].as_mut() }) else {
         die(index, End::FirmwareFault, &of_guest(index, ctx), b"an exit before the vCPU stood")
     };
     let end = match noted_end(index) {
@@ -137,7 +137,7 @@ fn die(index: usize, how: End, last: &Last, text: &[u8]) -> ! {
             silence();
             stop::for_good(index);
             // SAFETY: only read; the UART does not change after the vCPU stands.
-            if let Some(vcpu) = unsafe { (*CPUS[index].get()).as_ref() } {
+            if let Some(vcpu) = unsafe { CPUS[index].as_ref() } {
                 let uart = vcpu.machine.uart;
                 let write = |line: &[u8]| {
                     uart.send(line);

@@ -57,7 +57,7 @@ extern "C" fn body_main(info: &'static BootInfo) -> ! {
     let memory = unsafe { GuestMemory::new(manifest.mappings()) };
     // SAFETY: as above, once.
     unsafe {
-        let shared = (*SHARED.get()).insert(Shared::new(manifest, memory, &info.mpidr));
+        let shared = SHARED.insert(Shared::new(manifest, memory, &info.mpidr));
         seat_vcpus(manifest, shared, ttbr);
     }
     let before = cpu::counter();
@@ -69,7 +69,7 @@ extern "C" fn body_main(info: &'static BootInfo) -> ! {
         unsafe { guard::prepare(manifest.arm64.distributor) };
     }
     // SAFETY: taken once on each CPU, by itself.
-    if let Some(vcpu) = unsafe { (*CPUS[0].get()).as_mut() } {
+    if let Some(vcpu) = unsafe { CPUS[0].as_mut() } {
         let text = format_args!("guest entered at {:#x}", manifest.guest_entry);
         report::line(&mut vcpu.machine, &text);
     }
@@ -166,7 +166,7 @@ unsafe fn seat_vcpus(manifest: &Manifest, shared: &'static Shared, ttbr: u64) {
             let row = &mut *row;
             let full = manifest.debug_fault != DEBUG_FAULT_NONE || shared.forwards_any();
             ctx.calls_in_full = full.into();
-            *CPUS[index].get() = Some(Vcpu::new(index, machine, shared, row));
+            CPUS[index].insert(Vcpu::new(index, machine, shared, row));
             *starts.add(index) = SecondaryStart {
                 mair: MAIR,
                 tcr: el2::tcr(&cpu::ids()),
@@ -218,7 +218,7 @@ extern "C" fn secondary_main(index: u64) -> ! {
             stop::arrive(index);
         }
         let (mut entry, mut argument) = (0, 0);
-        if let Some(shared) = (*SHARED.get()).as_ref() {
+        if let Some(shared) = SHARED.as_ref() {
             let seat = &shared.seats[index];
             argument = seat.argument.load(Ordering::Acquire);
             entry = seat.entry.load(Ordering::Relaxed);
@@ -257,7 +257,7 @@ unsafe fn ready(index: usize, entry: u64, argument: u64) -> *mut GuestContext {
 extern "C" fn handle_exit(ctx: &mut GuestContext) -> u64 {
     let index = index_of(ctx);
     // SAFETY: a vCPU's exits do not nest, and it was put in place before its first entry.
-    let Some(vcpu) = (unsafe { (*CPUS[index].get()).as_mut() }) else {
+    let Some(vcpu) = (unsafe { CPUS[index].as_mut() }) else {
         return context::FULL_FRAME;
     };
     if exits::quick(vcpu, ctx) {

@@ -37,7 +37,7 @@ pub fn begin(index: usize, why: End) -> ! {
         SINCE.store(since, Ordering::Relaxed);
         let come = || {
             // SAFETY: the vCPU is this CPU's, whose handler has ended.
-            if let Some(vcpu) = unsafe { (*CPUS[index].get()).as_mut() } {
+            if let Some(vcpu) = unsafe { CPUS[index].as_mut() } {
                 vcpu.recall_first();
             }
             CONDUCTED.load(Ordering::Acquire)
@@ -56,7 +56,7 @@ pub fn conduct() -> ! {
         panic!("a restart before the first start")
     };
     // SAFETY: the vCPU is this CPU's, whose handler has ended.
-    let off = |other| unsafe { (*CPUS[0].get()).as_mut() }.is_none_or(|vcpu| vcpu.is_off(other));
+    let off = |other| unsafe { CPUS[0].as_mut() }.is_none_or(|vcpu| vcpu.is_off(other));
     let all_off = || (1..shared.vcpus).all(off);
     // One that was found off may have been started by one that was asked later; but who starts now
     // only leaves.
@@ -85,7 +85,7 @@ extern "C" fn again() -> ! {
     let restarts = unsafe {
         set_devices_back(manifest, shared.vcpus);
         for place in &CPUS {
-            if let Some(vcpu) = (*place.get()).as_mut() {
+            if let Some(vcpu) = place.as_mut() {
                 vcpu.begin_again();
             }
         }

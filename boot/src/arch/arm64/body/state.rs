@@ -9,7 +9,7 @@ use anchorite_platform::qemu_virt::{BootInfo, Virt};
 use anchorite_spec::manifest::VCPUS;
 use anchorite_spec::{End, Manifest};
 
-use crate::own::{Own, Stack};
+use crate::own::{Late, Own, Stack};
 
 /// Tables of EL2's own translation.
 pub const TABLES: usize = 10;
@@ -21,9 +21,9 @@ pub struct Tables(pub [[u64; 512]; TABLES]);
 /// Each vCPU's registers.
 pub static CONTEXTS: Own<[GuestContext; VCPUS]> = Own::new([GuestContext::EMPTY; VCPUS]);
 /// Each vCPU, once it stands.
-pub static CPUS: [Own<Option<Vcpu<Virt>>>; VCPUS] = [const { Own::new(None) }; VCPUS];
+pub static CPUS: [Late<Vcpu<Virt>>; VCPUS] = [const { Late::new() }; VCPUS];
 /// What they share, once it stands.
-pub static SHARED: Own<Option<Shared>> = Own::new(None);
+pub static SHARED: Late<Shared> = Late::new();
 /// Where secondary CPUs begin.
 pub static STARTS: Own<[SecondaryStart; VCPUS]> = Own::new(
     [SecondaryStart { mair: 0, tcr: 0, ttbr: 0, sctlr: 0, stack: 0, entry: 0, vcpu: 0 }; VCPUS],

@@ -88,7 +88,7 @@ pub fn arrive(index: usize) -> ! {
             restart::conduct();
         }
         // SAFETY: the vCPU is this CPU's, and its handlers are done.
-        if let Some(vcpu) = unsafe { (*CPUS[index].get()).as_mut() } {
+        if let Some(vcpu) = unsafe { CPUS[index].as_mut() } {
             el2::silence_timers();
             vcpu.leave();
         }
@@ -126,5 +126,5 @@ pub fn frames(manifest: &Manifest) -> Frames {
 /// What all vCPUs share, once it stands.
 pub fn shared() -> Option<&'static Shared> {
     // SAFETY: set once at boot, before any vCPU runs.
-    unsafe { (*SHARED.get()).as_ref() }
+    unsafe { SHARED.as_ref() }
 }

@@ -34,7 +34,7 @@ pub extern "C" fn end_with_frame(ctx: &mut GuestContext) {
     let index = index_of(ctx);
     let mut last = of_guest(index, ctx);
     // SAFETY: a vCPU's exits do not nest, and this one does not return to the guest.
-    let Some(vcpu) = (unsafe { (*CPUS[index].get()).as_mut() }) else {
+    let Some(vcpu) = (unsafe { CPUS[index].as_mut() }) else {
         die(index, End::FirmwareFault, last, b"an exit before the vCPU stood")
     };
     let fault = vcpu.machine.storage_fault();
@@ -118,7 +118,7 @@ fn halt(index: usize) -> ! {
     HALTED[index].store(true, Ordering::Release);
     loop {
         // SAFETY: the vCPU is this core's, which will not serve another exit.
-        match unsafe { (*CPUS[index].get()).as_mut() } {
+        match unsafe { CPUS[index].as_mut() } {
             Some(vcpu) => vcpu.machine.park(),
             None => relax(),
         }
@@ -128,11 +128,11 @@ fn halt(index: usize) -> ! {
 /// The epitaph, the others, the closing lines, the power switch.
 fn die(index: usize, how: End, mut last: Last, text: &[u8]) -> ! {
     // SAFETY: set once at boot; what is half-changed when the firmware dies is another lock's.
-    let board = unsafe { (*BOARD.get()).as_ref() };
+    let board = unsafe { BOARD.as_ref() };
     match DYING.compare_exchange(0, index + 1, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => {
             // SAFETY: counters, only read; the vCPU's reason is a plain word of this core's.
-            let (ledger, vcpu) = unsafe { (&*LEDGER.get(), (*CPUS[index].get()).as_ref()) };
+            let (ledger, vcpu) = unsafe { (&*LEDGER.get(), CPUS[index].as_ref()) };
             last.reason = last.reason.or(vcpu.and_then(|vcpu| vcpu.reason));
             last.exits = ledger.total();
             // SAFETY: the exchange above makes this core the only writer, once.
@@ -164,7 +164,7 @@ fn die(index: usize, how: End, mut last: Last, text: &[u8]) -> ! {
 /// Takes all other vCPUs out of the guest, so that neither console nor ledger move any more.
 fn stop_others(index: usize, board: &Board) {
     // SAFETY: set once at boot.
-    let Some(shared) = (unsafe { (*SHARED.get()).as_ref() }) else { return };
+    let Some(shared) = (unsafe { SHARED.as_ref() }) else { return };
     let others = || (0..shared.vcpus).filter(|other| *other != index);
     others().for_each(|other| board.kick(other));
     let since = timebase();

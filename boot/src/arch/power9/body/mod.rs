@@ -62,8 +62,8 @@ extern "C" fn body_main(info: u64, toc: u64) -> ! {
     let board = unsafe {
         let memory = GuestMemory::new(manifest.mappings());
         let board = Board::new(info, process_table, manifest.xive_esb_guest, manifest.timebase_hz);
-        let board: &'static Board = (*BOARD.get()).insert(board);
-        seat_vcpus(manifest, board, (*SHARED.get()).insert(Shared::new(manifest, memory)));
+        let board: &'static Board = BOARD.insert(board);
+        seat_vcpus(manifest, board, SHARED.insert(Shared::new(manifest, memory)));
         board
     };
     let own = board.own_vcpu();
@@ -113,7 +113,7 @@ unsafe fn seat_vcpus(manifest: &Manifest, board: &'static Board, shared: &'stati
         (*ledger).timebase_hz = manifest.timebase_hz;
         for (index, place) in CPUS.iter().enumerate().take(shared.vcpus) {
             let row = &mut *(&raw mut (*ledger).row[index]);
-            *place.get() = Some(Vcpu::new(index, PowerNv::new(board, index), shared, row));
+            place.insert(Vcpu::new(index, PowerNv::new(board, index), shared, row));
         }
     }
 }
@@ -150,7 +150,7 @@ fn bring_in(board: &Board, vcpu: usize) {
 /// A thread that has been let in, on its vCPU's stack.
 extern "C" fn thread_main(_: u64, _: u64) -> ! {
     // SAFETY: the board stood before any thread was started.
-    match unsafe { (*BOARD.get()).as_ref() }.and_then(Board::own_vcpu) {
+    match unsafe { BOARD.as_ref() }.and_then(Board::own_vcpu) {
         Some(vcpu) => run(vcpu),
         None => panic!("a thread came that nobody asked for"),
     }
@@ -165,7 +165,7 @@ fn run(index: usize) -> ! {
     unsafe {
         own_core(context);
         let ctx = &mut *context;
-        let Some(vcpu) = (*CPUS[index].get()).as_mut() else { panic!("no vCPU {index}") };
+        let Some(vcpu) = CPUS[index].as_mut() else { panic!("no vCPU {index}") };
         vcpu.machine.clear_doorbell();
         vcpu.machine.start_interrupts();
         ARRIVED[index].store(true, Ordering::Release);
@@ -173,7 +173,7 @@ fn run(index: usize) -> ! {
         if index == 0 {
             let text = format_args!("guest entered at {:#x}", ctx.nip);
             report::line(&mut vcpu.machine, &text);
-            let Some(board) = (*BOARD.get()).as_ref() else { panic!("no board") };
+            let Some(board) = BOARD.as_ref() else { panic!("no board") };
             board.drain_console();
             phases::close(cpu::timebase(), &|line| board.below.console_print(line));
         }
@@ -259,7 +259,7 @@ fn wipe_loader(info: &BootInfo, manifest: &Manifest) {
 extern "C" fn handle_exit(ctx: &mut GuestContext) -> u64 {
     let index = index_of(ctx);
     // SAFETY: a vCPU's exits do not nest, and it was put in place before its first entry.
-    let Some(vcpu) = (unsafe { (*CPUS[index].get()).as_mut() }) else {
+    let Some(vcpu) = (unsafe { CPUS[index].as_mut() }) else {
         return context::FULL_FRAME;
     };
     let action = exits::serve(vcpu, ctx);

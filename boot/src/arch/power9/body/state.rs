@@ -8,7 +8,7 @@ use anchorite_platform::powernv::{Board, PowerNv};
 use anchorite_spec::End;
 use anchorite_spec::manifest::VCPUS;
 
-use crate::own::{Own, Stack};
+use crate::own::{Late, Own, Stack};
 
 /// The partition table: one page.
 #[repr(C, align(4096))]
@@ -33,11 +33,11 @@ pub static CONTEXTS: Own<[GuestContext; VCPUS]> = Own::new([GuestContext::EMPTY;
 pub static PARTITION_TABLE: PartitionTable =
     PartitionTable([const { [const { AtomicU64::new(0) }; 2] }; 256]);
 /// The machine, once it stands.
-pub static BOARD: Own<Option<Board>> = Own::new(None);
+pub static BOARD: Late<Board> = Late::new();
 /// The partition, once it stands.
-pub static SHARED: Own<Option<Shared>> = Own::new(None);
+pub static SHARED: Late<Shared> = Late::new();
 /// The vCPUs, once they stand.
-pub static CPUS: [Own<Option<Vcpu<PowerNv>>>; VCPUS] = [const { Own::new(None) }; VCPUS];
+pub static CPUS: [Late<Vcpu<PowerNv>>; VCPUS] = [const { Late::new() }; VCPUS];
 /// Which vCPUs' cores have come into the firmware.
 pub static ARRIVED: [AtomicBool; VCPUS] = [const { AtomicBool::new(false) }; VCPUS];
 /// How the run ends, once a handler has decided it on this vCPU; 0 before.
