@@ -8,6 +8,7 @@ use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, image_of};
 use anchorite_tests::kexec::{self, ARM64, CRASH_MEMORY};
 use anchorite_tests::monitor::Monitor;
+use anchorite_tests::stats::QemuLog;
 use anchorite_tests::{Tests, arm64_board, live, restart, stats, wait_until};
 use anyhow::{Context, Result, ensure};
 
@@ -37,13 +38,10 @@ fn power_off(name: &str, arguments: &[&str]) -> Result<Image> {
 }
 
 fn four_cpus_with_every_feature() -> Result<()> {
-    let directory = tempfile::tempdir()?;
-    let log = directory.path().join("log");
-    let file = format!("--qemu-arg={}", log.display());
+    let log = QemuLog::new()?;
     let image =
         FEATURES.image(&[&["--set", "guest.stage2.fwb=true"], &restart::ALWAYS[..]].concat())?;
-    let logged = ["--qemu-arg=-d", "--qemu-arg=int", "--qemu-arg=-D", &file];
-    let mut guest = FEATURES.run(&image, &logged)?;
+    let mut guest = FEATURES.run(&image, &log.arguments())?;
     // A hole, the first byte behind RAM, and firmware memory by its host address.
     for access in ["0x20000000 32", "0x80000000 64 0", "0x200000000"] {
         let (output, status) = guest.run(&format!("devmem {access}"))?;
@@ -60,7 +58,7 @@ fn four_cpus_with_every_feature() -> Result<()> {
     let ended = guest.power_off()?;
     ensure!(ended.console.contains("@end status=powered-off"), "no @end line");
     // All of it was counted.
-    stats::agrees_with_qemu(&ended, &log)
+    log.agrees(&ended)
 }
 
 fn linux_6_1_on_an_old_core() -> Result<()> {

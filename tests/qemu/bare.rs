@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, image_of, kernel};
-use anchorite_tests::{Tests, bare_board};
+use anchorite_tests::{Tests, bare_board, load};
 use anyhow::{Context, Result, ensure};
 
 use crate::{console, smp};
@@ -24,7 +24,8 @@ fn image(name: &str, arguments: &[&str]) -> Result<Image> {
 }
 
 fn linux_6_12_on_four_cpus() -> Result<()> {
-    smp::loaded(Guest::boot(&image("bare-four", &smp::FOUR)?.path, &[])?, "6.12.")
+    let guest = Guest::boot(&image("bare-four", &smp::FOUR)?.path, &[])?;
+    load::survives(guest, "6.12.", 4, smp::WINDOW)
 }
 
 fn linux_6_1_on_one_cpu() -> Result<()> {
@@ -41,7 +42,7 @@ fn linux_6_1_on_one_cpu() -> Result<()> {
 }
 
 fn it_counts_what_qemu_counts() -> Result<()> {
-    smp::counted(&image("bare-four", &smp::FOUR)?)
+    load::counted(&image("bare-four", &smp::FOUR)?)
 }
 
 fn ends_have_their_codes() -> Result<()> {

@@ -2,6 +2,7 @@
 //! Guarded interrupts on arm64: EL2's timer rings whatever the guest does, and all is counted.
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::image_of;
+use anchorite_tests::stats::QemuLog;
 use anchorite_tests::{Tests, arm64_board, stats, wait_until};
 use anyhow::{Context, Result, ensure};
 
@@ -42,11 +43,8 @@ fn linux_cannot_stop_the_timer() -> Result<()> {
     let set = "guest.interrupts=guarded";
     let cmdline = "console=ttyAMA0 iomem=relaxed";
     let image = GUARDED.image(&["--set", set, "--cmdline", cmdline])?;
-    let directory = tempfile::tempdir()?;
-    let log = directory.path().join("log");
-    let file = format!("--qemu-arg={}", log.display());
-    let logged = ["--qemu-arg=-d", "--qemu-arg=int", "--qemu-arg=-D", &file];
-    let mut guest = GUARDED.run(&image, &logged)?;
+    let log = QemuLog::new()?;
+    let mut guest = GUARDED.run(&image, &log.arguments())?;
     for store in STORES {
         guest.shell(&format!("devmem {store}"))?;
     }
@@ -63,7 +61,7 @@ fn linux_cannot_stop_the_timer() -> Result<()> {
         ensure!(counts(&guest, cpu)?.1 > 0, "no SGI of CPU {cpu} was counted");
     }
     let ended = guest.power_off()?;
-    stats::agrees_with_qemu(&ended, &log)
+    log.agrees(&ended)
 }
 
 /// Masks everything and spins: `msr daifset, #15`, `b .`.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anchorite_tests::guest::{Ended, Guest};
 use anchorite_tests::image::{default_image, power_off_image};
 use anchorite_tests::monitor::Monitor;
+use anchorite_tests::stats::QemuLog;
 use anchorite_tests::{Tests, stats, wait_until};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
@@ -74,13 +75,11 @@ fn all_ways_to_read_it_agree() -> Result<()> {
 /// The second witness: QEMU's own log of every exception it delivers.
 fn it_counts_what_qemu_counts() -> Result<()> {
     let image = default_image()?;
-    let log = tempfile::NamedTempFile::new()?;
-    let path = log.path().to_str().context("no UTF-8 path")?;
-    let arguments = ["-d", "int", "-D", path].map(|word| ["--qemu-arg", word]).concat();
-    let mut guest = Guest::boot(&image.path, &arguments)?;
+    let log = QemuLog::new()?;
+    let mut guest = Guest::boot(&image.path, &log.arguments())?;
     guest.shell("sleep 2")?;
     guest.run("devmem 0x90000000")?;
-    guest.power_off().and_then(|ended| stats::agrees_with_qemu(&ended, log.path()))
+    log.agrees(&guest.power_off()?)
 }
 
 /// Same image, same instructions: the console, where skiboot's stamps show each microsecond and the

@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, image, kernel};
-use anchorite_tests::stats::{self, count};
-use anchorite_tests::{Tests, wait_until};
+use anchorite_tests::{Tests, load};
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 
 pub const TESTS: Tests = &[
     ("smp::linux_6_12_on_four_cpus", linux_6_12_on_four_cpus),
@@ -20,85 +18,32 @@ pub const TESTS: Tests = &[
 ];
 
 pub const FOUR: [&str; 2] = ["--vcpus", "4"];
-/// On every CPU: timers, processes, pipes, and with them interrupts from CPU to CPU.
-const LOAD: &str = "for n in 1 2 3 4; do \
-    ( while :; do sleep 0.01; echo x | cat >/dev/null; done ) 2>/dev/null & done";
+/// How long the exits under load are watched; `make soak` does it for longer.
+pub const WINDOW: Duration = Duration::from_secs(10);
 
 fn four() -> Result<Image> {
     image("four", &FOUR)
 }
 
 fn linux_6_12_on_four_cpus() -> Result<()> {
-    loaded(Guest::boot(&four()?.path, &[])?, "6.12.")
+    load::survives(Guest::boot(&four()?.path, &[])?, "6.12.", 4, WINDOW)
 }
 
 fn linux_6_1_on_four_cpus() -> Result<()> {
     let kernel = kernel("debian-6.1-ppc64el");
     let kernel = kernel.to_str().context("no UTF-8 path")?;
     let image = image("four-6.1", &["--guest", kernel, "--vcpus", "4"])?;
-    loaded(Guest::boot(&image.path, &[])?, "6.1.")
-}
-
-/// A window without exits but those allowed, then every CPU out and in twice, all under load.
-pub fn loaded(mut guest: Guest, version: &str) -> Result<()> {
-    ensure!(guest.shell("uname -r")?.starts_with(version));
-    ensure!(guest.shell("nproc")? == "4");
-    guest.shell(LOAD)?;
-    quiet_window(&mut guest)?;
-    guest.replug(0..4, 2)?;
-    let reading = stats::live(&guest)?;
-    for name in ["rtas_stop_self", "rtas_start_cpu"] {
-        ensure!(count(&reading, name) >= 8, "{name}: {reading:#}");
-    }
-    let ended = guest.power_off()?;
-    ensure!(ended.console.contains("@end status=powered-off"), "no @end line");
-    Ok(())
-}
-
-/// The guest's own count of timer interrupts and of those that its CPUs send each other.
-fn interrupts(guest: &mut Guest) -> Result<(u64, u64)> {
-    let mut sum = |name: &str| -> Result<u64> {
-        let line = guest.shell(&format!("grep '{name}' /proc/interrupts"))?;
-        let words = line.split_whitespace().skip(1);
-        Ok(words.map_while(|word| word.parse::<u64>().ok()).sum())
-    };
-    Ok((sum("LOC:")?, sum("IPI")?))
-}
-
-fn quiet_window(guest: &mut Guest) -> Result<()> {
-    let timers_before = interrupts(guest)?;
-    let before = stats::live(guest)?;
-    std::thread::sleep(Duration::from_secs(10));
-    wait_until("500 timer interrupts and 100 IPIs", || {
-        let (timers, ipis) = interrupts(guest)?;
-        Ok(timers - timers_before.0 > 500 && ipis - timers_before.1 > 100)
-    })?;
-    let after = stats::live(guest)?;
-    stats::only_allowed(&before, &after)?;
-    let rows = after["cpus"].as_array().context("no cpus")?;
-    let ceded = |row: &Value| count(row, "h_cede") > 0;
-    ensure!(rows.len() == 4 && rows.iter().all(ceded), "{after:#}");
-    Ok(())
+    load::survives(Guest::boot(&image.path, &[])?, "6.1.", 4, WINDOW)
 }
 
 /// QEMU's own log, with CPUs that come and go, and a kernel that dies on one of four.
 fn it_counts_what_qemu_counts() -> Result<()> {
-    counted(&four()?)
-}
-
-/// A run in which CPUs come and go, against QEMU's log.
-pub fn counted(image: &Image) -> Result<()> {
-    let log = tempfile::NamedTempFile::new()?;
-    let path = log.path().to_str().context("no UTF-8 path")?;
-    let arguments = ["-d", "int", "-D", path].map(|word| ["--qemu-arg", word]).concat();
-    let mut guest = Guest::boot(&image.path, &arguments)?;
-    guest.replug(0..4, 1)?;
-    guest.power_off().and_then(|ended| stats::agrees_with_qemu(&ended, log.path()))
+    load::counted(&four()?)
 }
 
 fn a_panic_stops_every_cpu() -> Result<()> {
     let mut guest = Guest::boot(&four()?.path, &[])?;
-    guest.shell(LOAD)?;
+    guest.shell(&load::on(4))?;
     guest.send(b"echo c >/proc/sysrq-trigger\n")?;
     let ended = guest.end()?;
     ended.expect(10, "sysrq triggered crash")?;

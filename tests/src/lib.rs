@@ -9,6 +9,7 @@ pub mod guest;
 pub mod image;
 pub mod kexec;
 pub mod live;
+pub mod load;
 pub mod monitor;
 pub mod probe;
 pub mod restart;

@@ -8,17 +8,13 @@ use anyhow::{Context, Result, ensure};
 
 use crate::guest::{Ended, Guest};
 use crate::probe::build;
-use crate::stats;
+use crate::{load, stats};
 
 /// What an image needs for restarts on every occasion.
 pub const ALWAYS: [&str; 4] =
     ["--set", "guest.on_reboot=restart", "--set", "guest.on_panic=restart"];
 /// One life, on a machine with other things to do.
 const LIFE: u64 = 20;
-/// On every CPU: timers, processes, pipes, and with them interrupts from CPU to CPU.
-const LOAD: &str = "for n in 1 2 3 4; do \
-    ( while :; do sleep 0.01; echo x | cat >/dev/null; done ) 2>/dev/null & done";
-
 /// Why a life of the probe ends, by its number.
 fn after(life: u64) -> &'static str {
     if life % 3 == 1 { "guest-panic" } else { "rebooted" }
@@ -80,7 +76,7 @@ pub fn debian(guest: &mut Guest, cpus: &str, restarts: u64) -> Result<()> {
     for count in 1..=restarts {
         let before = total(guest)?;
         guest.shell("echo left behind >/tmp/file")?;
-        guest.shell(LOAD)?;
+        guest.shell(&load::on(4))?;
         let (line, after) = match count % 3 {
             1 => ("reboot -f", "rebooted"),
             2 => ("echo 1 >/proc/sys/kernel/panic; echo c >/proc/sysrq-trigger", "guest-panic"),

@@ -2,10 +2,11 @@
 //! The ledger as `anchorite stats` tells it, and what QEMU's own log says to it.
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::io::{BufRead, BufReader, Read};
+use std::process::Command;
+use std::thread::{self, JoinHandle};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
 use crate::guest::{Ended, Guest};
@@ -64,29 +65,63 @@ pub fn only_allowed(before: &Value, after: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Checks a run's report against QEMU's log of every exception that it delivered (`-d int`).
-///
-/// # Errors
-///
-/// They differ.
-pub fn agrees_with_qemu(ended: &Ended, log: &Path) -> Result<()> {
-    let counted = ended
-        .report
-        .lines()
-        .find_map(|line| line.strip_prefix("anchorite: ")?.split_once(" exit"))
-        .context("no total in the report")?;
-    let counted: u64 = counted.0.replace(',', "").parse()?;
-    let seen = entries(log)?;
-    ensure!(seen > 0, "QEMU's log is empty");
-    ensure!(counted == seen, "the ledger has {counted}, QEMU's log {seen}\n{}", ended.report);
-    Ok(())
+/// QEMU's log of every exception that it delivers (`-d int`), counted while it is written: a minute
+/// under load is gigabytes.
+pub struct QemuLog {
+    arguments: [String; 4],
+    _directory: tempfile::TempDir,
+    reader: JoinHandle<Result<u64>>,
+}
+
+impl QemuLog {
+    /// A pipe with a reader.
+    ///
+    /// # Errors
+    ///
+    /// No pipe can be made.
+    pub fn new() -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let pipe = directory.path().join("log");
+        let made = output(Command::new("mkfifo").arg(&pipe))?;
+        ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let arguments = ["-d", "int", "-D", &pipe.to_string_lossy()];
+        Ok(Self {
+            arguments: arguments.map(|word| format!("--qemu-arg={word}")),
+            _directory: directory,
+            reader: thread::spawn(move || entries(File::open(pipe)?)),
+        })
+    }
+
+    /// What has a run write to it.
+    #[must_use]
+    pub fn arguments(&self) -> [&str; 4] {
+        self.arguments.each_ref().map(String::as_str)
+    }
+
+    /// Checks the report of the run that has ended against it.
+    ///
+    /// # Errors
+    ///
+    /// They differ.
+    pub fn agrees(self, ended: &Ended) -> Result<()> {
+        let counted = ended
+            .report
+            .lines()
+            .find_map(|line| line.strip_prefix("anchorite: ")?.split_once(" exit"))
+            .context("no total in the report")?;
+        let counted: u64 = counted.0.replace(',', "").parse()?;
+        let seen = self.reader.join().map_err(|_| anyhow!("the log's reader panicked"))??;
+        ensure!(seen > 0, "QEMU's log is empty");
+        ensure!(counted == seen, "the ledger has {counted}, QEMU's log {seen}\n{}", ended.report);
+        Ok(())
+    }
 }
 
 /// How often QEMU's log shows an entry into hypervisor state or EL2, in lines such as
 /// `Raise exception at 000000000000a1b4 => HDECR (67) error=00` and `...from EL1 to EL2`.
-fn entries(log: &Path) -> Result<u64> {
+fn entries(log: impl Read) -> Result<u64> {
     let mut count = 0;
-    for line in BufReader::new(File::open(log)?).split(b'\n') {
+    for line in BufReader::new(log).split(b'\n') {
         let line = line?;
         let line = String::from_utf8_lossy(&line);
         count += u64::from(line.contains("...from EL") && line.ends_with("to EL2"));
