@@ -107,7 +107,7 @@ pub enum Format {
     Raw,
     /// As an arm64 kernel's `Image`: for QEMU's -kernel, U-Boot's booti
     Arm64Image,
-    /// For U-Boot's bootm (half-built)
+    /// As an arm64 kernel in a FIT, with its SHA-256: for U-Boot's bootm
     Fit,
     /// In an OpenPOWER container, as skiboot takes it from flash
     Stb,

@@ -6,6 +6,8 @@
 //! measure its digest.
 use sha2::{Digest, Sha512};
 
+use crate::fit;
+
 /// Bytes of a container before its content.
 pub const HEADER_BYTES: usize = 4096;
 /// What a BOOTKERNEL partition holds on the boards that have one, if nothing else is said.
@@ -58,6 +60,9 @@ pub struct Contained<'a> {
 /// Takes a container off, if there is one, and with it what pads a partition.
 #[must_use]
 pub fn open(file: &[u8]) -> Contained<'_> {
+    if let Some((before, content)) = fit::open(file) {
+        return Contained { before, content, padding: 0 };
+    }
     if !file.starts_with(&MAGIC) {
         return Contained { before: 0, content: file, padding: 0 };
     }

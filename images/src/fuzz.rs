@@ -18,7 +18,7 @@ use crate::build::judge_files;
 use crate::config::overrides::Override;
 use crate::config::{judge, units};
 use crate::image::ImageFile;
-use crate::{container, inspect, new};
+use crate::{container, fit, inspect, new};
 
 /// No input grows beyond this.
 const MOST: usize = 1 << 16;
@@ -253,7 +253,8 @@ fn image() {
         image[0x1000..0x1000 + size_of::<Manifest>()].copy_from_slice(manifest.as_bytes());
         image
     });
-    let corpus = vec![container::wrap(&images[0]), images[0].clone(), images[1].clone()];
+    let mut corpus = vec![container::wrap(&images[0]), fit::wrap("b", "m", &images[1], 0)];
+    corpus.extend(images);
     drive("image", corpus, &[], |bytes| {
         let verified = ImageFile::read(bytes).and_then(|image| image.verify());
         let walls = inspect::not_proved(bytes).map(|walls| walls.len());

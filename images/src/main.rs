@@ -10,6 +10,7 @@ mod container;
 mod diff;
 mod exit;
 mod explain;
+mod fit;
 #[cfg(test)]
 mod fuzz;
 mod guests;

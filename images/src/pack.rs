@@ -2,7 +2,8 @@
 //! `anchorite pack`: an image in the form that a machine or a bootloader wants.
 //!
 //! The forms differ in their first 64 bytes, which follow from the manifest: every form can be made
-//! of every other.
+//! of every other. Containers hold an image in one of them.
+use anchorite_spec::form::IMAGE_ALIGN;
 use anchorite_spec::manifest::ARCH_POWER9;
 use anchorite_spec::{Form, Manifest};
 use anyhow::{Context, Result};
@@ -13,6 +14,7 @@ use crate::config::platform::Platform;
 use crate::config::units;
 use crate::container::{self, PARTITION_BYTES};
 use crate::exit::{self, Exit};
+use crate::fit;
 use crate::image::ImageFile;
 use crate::say;
 
@@ -38,12 +40,7 @@ pub fn pack(args: &PackArgs) -> Result<u8> {
         Format::Arm64Image => (stored(&image, Form::Arm64Image)?, Form::Arm64Image.name()),
         Format::Stb => (contained(&image)?, "stb"),
         Format::Pnor => (partition(contained(&image)?, size)?, "pnor"),
-        Format::Fit => {
-            return Err(Exit::refused(
-                "this format is not built in this version; U-Boot's `booti` takes `--format \
-                 arm64-image`",
-            ));
-        }
+        Format::Fit => (in_fit(&image)?, "fit"),
     };
     output::write(&args.out, &packed)
         .with_context(|| format!("cannot write {}", args.out.display()))?;
@@ -60,6 +57,24 @@ fn contained(image: &ImageFile<'_>) -> Result<Vec<u8>> {
         )));
     }
     Ok(container::wrap(&stored(image, Form::Elf)?))
+}
+
+/// An image for U-Boot, which puts it where the board has set RAM apart for it.
+fn in_fit(image: &ImageFile<'_>) -> Result<Vec<u8>> {
+    let manifest = &image.manifest;
+    let board = manifest.board.as_str();
+    let Some(arm) = Platform::numbered(manifest.arch, manifest.boot).arm else {
+        return Err(Exit::refused(format!(
+            "images for {board} stand in no FIT: it is for arm64, write `--format stb`"
+        )));
+    };
+    let content = stored(image, Form::Arm64Image)?;
+    // As high as it may lie: below, where U-Boot has its own default addresses, is room for the FIT,
+    // which must not lie where its content goes.
+    let window = manifest.load_window;
+    let room = window.size.saturating_sub(content.len() as u64);
+    let load = (window.base + room) & !(IMAGE_ALIGN - 1);
+    Ok(fit::wrap(board, arm.compatible, &content, load))
 }
 
 fn partition(container: Vec<u8>, size: u64) -> Result<Vec<u8>> {

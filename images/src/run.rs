@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anchorite_spec::epitaph::End;
-use anchorite_spec::manifest::{BOOT_ARM64_IMAGE, BOOT_BARE, BOOT_FLAT};
+use anchorite_spec::manifest::{ARCH_POWER9, BOOT_ARM64_IMAGE, BOOT_BARE, BOOT_FLAT};
 use anchorite_spec::{Epitaph, Form, Ledger, Manifest};
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -48,7 +48,7 @@ pub fn run(args: &cli::RunArgs) -> Result<u8> {
     let form = started_as(&image);
     attach::check(args, &manifest)?;
     if args.print_command {
-        say::line(qemu::line_for_people(args, &manifest, form, image.form == Some(form)));
+        say::line(qemu::line_for_people(args, &manifest, form, starts_as_is(&image, form)));
         return Ok(exit::OK);
     }
     // A whole partition is started as real boards start it.
@@ -87,9 +87,15 @@ fn started_as(image: &ImageFile<'_>) -> Form {
     }
 }
 
-/// A file for the time of the run, if the image's own has another form.
+/// Whether the machine takes the file. Its header must be the form's, and of containers skiboot takes
+/// its own off; a FIT is for U-Boot, which is not there.
+fn starts_as_is(image: &ImageFile<'_>, form: Form) -> bool {
+    image.form == Some(form) && (image.container == 0 || image.manifest.arch == ARCH_POWER9)
+}
+
+/// A file for the time of the run, if the machine does not take the image's own.
 fn in_form(image: &ImageFile<'_>, form: Form) -> Result<Option<NamedTempFile>> {
-    if image.form == Some(form) {
+    if starts_as_is(image, form) {
         return Ok(None);
     }
     temporary(&pack::stored(image, form)?).map(Some)

@@ -18,6 +18,7 @@ mod ledger;
 mod probe;
 mod restart;
 mod smp;
+mod u_boot;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         probe::TESTS,
         restart::TESTS,
         smp::TESTS,
+        u_boot::TESTS,
     ]
     .concat();
     let trials = tests

@@ -12,6 +12,8 @@ const RESET: u64 = 0x10;
 pub const HEADER_BYTES: usize = 64;
 /// Bytes of the section table, one empty entry, at the end of the file.
 pub const SECTION_TABLE_BYTES: u64 = 64;
+/// What arm64's `Image`s are aligned to in memory (Linux, Documentation/arch/arm64/booting.rst).
+pub const IMAGE_ALIGN: u64 = 2 << 20;
 /// Where an arm64 `Image` says that it is one, and how.
 const IMAGE_MAGIC: (usize, [u8; 4]) = (56, *b"ARM\x64");
 

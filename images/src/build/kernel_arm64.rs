@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use anchorite_spec::Range;
+use anchorite_spec::form::IMAGE_ALIGN;
 use object::elf::EM_AARCH64;
 use object::pe::{ImageDosHeader, ImageNtHeaders64};
 use object::read::pe::ImageNtHeaders;
@@ -16,8 +17,6 @@ use super::unpack::{UnpackError, unpack};
 use crate::config::checked::{Format, Guest};
 use crate::config::diagnostic::Diagnostic;
 
-/// What Linux's images are aligned to.
-const ALIGN: u64 = 2 << 20;
 /// Link addresses of Linux: the upper half of the virtual addresses. Load addresses are the same
 /// there, and say nothing.
 const KERNEL_HALF: u64 = 1 << 63;
@@ -56,7 +55,7 @@ pub fn identify(input: &Input, format: Format) -> Result<(), Fault> {
 /// It would not run there.
 pub fn check_place(input: &Input, load: u64) -> Result<(), Fault> {
     let offset = Header::of(&input.bytes).map_or(0, |header| header.text_offset);
-    if load.wrapping_sub(offset).is_multiple_of(ALIGN) {
+    if load.wrapping_sub(offset).is_multiple_of(IMAGE_ALIGN) {
         return Ok(());
     }
     let place = match offset {
@@ -115,7 +114,7 @@ impl Header {
 
 fn first_place(guest: &Guest) -> u64 {
     let first = guest.memory.first().map_or(0, |memory| memory.value.guest.base);
-    first.checked_next_multiple_of(ALIGN).unwrap_or(u64::MAX)
+    first.checked_next_multiple_of(IMAGE_ALIGN).unwrap_or(u64::MAX)
 }
 
 /// An `Image` (Linux, Documentation/arch/arm64/booting.rst): 2 MiB aligned plus its offset, in the

@@ -19,7 +19,7 @@ mod report;
 mod rtas;
 mod sniff;
 mod tables;
-mod tree;
+pub mod tree;
 mod tree_arm64;
 mod unpack;
 

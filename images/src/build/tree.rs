@@ -235,6 +235,6 @@ pub(super) fn cells(values: &[u64]) -> Vec<u8> {
 }
 
 /// The writer's own check knows only names of up to 31 characters; PAPR has longer ones.
-pub(super) fn set(node: &mut DeviceTreeNode, name: &str, value: impl ToPropertyValue) {
+pub fn set(node: &mut DeviceTreeNode, name: &str, value: impl ToPropertyValue) {
     node.add_property(DeviceTreeProperty::new_unchecked(name, value));
 }

@@ -57,6 +57,8 @@ pub struct Platform {
 /// What only Arm machines have.
 #[derive(Clone, Copy, Debug)]
 pub struct Arm {
+    /// The root's `compatible` in the machine's own tree.
+    pub compatible: &'static str,
     /// The interrupt distributor.
     pub distributor: Range,
     /// The first CPU's redistributor; the others follow.
@@ -251,6 +253,7 @@ pub const QEMU_VIRT: Platform = Platform {
     registers: Range::new(0, 0x4000_0000),
     real_bits: 48,
     arm: Some(Arm {
+        compatible: "linux,dummy-virt",
         distributor: Range::new(0x0800_0000, 0x1_0000),
         redistributor: Range::new(0x080A_0000, 0x2_0000),
         fixed: [
