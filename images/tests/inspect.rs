@@ -7,8 +7,8 @@ use std::mem::offset_of;
 
 use anchorite_spec::Manifest;
 use anchorite_spec::manifest::{
-    MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, PART_BODY, PART_KERNEL, PART_LOADER, PART_TABLES, PERM_DMA,
-    PERM_R, PERM_W, PERM_X,
+    MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, PART_BODY, PART_KERNEL, PART_LOADER, PART_OWN_TABLES,
+    PART_TABLES, PERM_DMA, PERM_R, PERM_W, PERM_X,
 };
 use common::forge::{Forge, MANIFEST};
 use common::{Board, Project, put64, stderr, stdout};
@@ -29,7 +29,7 @@ fn an_image_as_built_is_proved() {
     let digest_offset = report["manifest"]["digest_offset"].as_u64().unwrap() as usize;
     assert_eq!(digest_offset, MANIFEST + offset_of!(Manifest, digest));
     let parts = report["parts"].as_array().unwrap();
-    assert_eq!(parts.len(), 7);
+    assert_eq!(parts.len(), 8);
     for part in parts {
         let at = part["digest_offset"].as_u64().unwrap() as usize;
         let hex: String = forge.bytes[at..at + 32].iter().map(|b| format!("{b:02x}")).collect();
@@ -279,11 +279,68 @@ fn text_in_an_image_cannot_pose_as_a_verdict() {
     assert!(text.contains("x?NOT ?[2Jyy"), "{text}");
 }
 
+/// The file offset of the entry for an address in the firmware's own tree, as deep as `levels`.
+fn own_slot(forge: &Forge, address: u64, levels: usize) -> usize {
+    let part = *forge.manifest().part(PART_OWN_TABLES).unwrap();
+    let mut at = part.offset as usize + 8 * (address >> 39) as usize;
+    for shift in [30, 21, 12].into_iter().take(levels - 1) {
+        let table = (forge.entry(at) & 0x0fff_ffff_ffff_ff00) - part.dest + part.offset;
+        at = table as usize + 8 * (address >> shift & 511) as usize;
+    }
+    at
+}
+
+#[test]
+fn the_firmware_s_own_tree_has_its_vectors_and_nothing_else() {
+    const PRIVILEGED: u64 = 8;
+    let forge = Forge::new(Board::Power9, "i-own", &[]);
+    let refused = |at: usize, entry: u64| forge.again().with_entry(at, entry).refused("own-tables");
+    let [contexts, code] = [0x3000, 0x4000].map(|address| own_slot(&forge, address, 4));
+    let leaf = forge.entry(contexts);
+    assert_eq!(leaf, 0xc000_0000_0000_0186 | PRIVILEGED | 0x3000);
+    assert_eq!(forge.entry(code), 0xc000_0000_0000_0185 | PRIVILEGED | 0x4000);
+    // Writable and executable, for problem state, as registers, with unknown bits, or not there.
+    for entry in [leaf | 1, leaf & !PRIVILEGED, leaf & !2, leaf | 0x20, leaf & !0x80, 0] {
+        refused(contexts, entry);
+    }
+    for entry in [forge.entry(code) | 2, forge.entry(code) & !1] {
+        refused(code, entry);
+    }
+    // One page more: low memory, the body, the guest's memory.
+    for (at, real) in [(0x2000, 0x2000), (0x6000, 0x6000), (0x7000, FIRMWARE), (0x8000, 1 << 30)] {
+        refused(own_slot(&forge, at, 4), leaf + real - 0x3000);
+    }
+    refused(own_slot(&forge, 1 << 30, 2), RAM_LEAF | PRIVILEGED);
+    // Another page in the place of one.
+    refused(contexts, leaf + 0x1000);
+    // The process table: another tree, and a second process.
+    let part = *forge.manifest().part(PART_OWN_TABLES).unwrap();
+    let processes = (part.offset + part.size - 0x1000) as usize;
+    let entry = forge.entry(processes);
+    assert_eq!(entry, 0x4000_0000_0000_00ad | part.dest);
+    refused(processes, entry + 0x1_0000);
+    refused(processes + 8, 1);
+    refused(processes + 16, entry);
+    // The part itself.
+    forge.again().with_part(PART_OWN_TABLES, |part| part.dest += 0x1_0000).refused("own-tables");
+    forge.again().with_part(PART_OWN_TABLES, |part| part.size -= 0x1000).refused("own-tables");
+    forge.again().with_part(PART_OWN_TABLES, |part| part.kind = 0).refused("own-tables");
+    let body = forge.manifest().part(PART_BODY).unwrap().dest;
+    forge.again().with_part(PART_OWN_TABLES, |part| part.dest = body).refused("layout");
+}
+
 /// Whichever single bit of the tables is flipped, some wall falls.
 #[test]
 fn no_bit_of_the_tables_is_idle() {
     let forge = Forge::new(Board::Power9, "i-bits", &[]);
-    let size = forge.manifest().tables.size as usize;
+    let manifest = forge.manifest();
+    for kind in [PART_TABLES, PART_OWN_TABLES] {
+        let part = manifest.part(kind).unwrap();
+        no_bit_is_idle(&forge, part.offset as usize, part.size as usize);
+    }
+}
+
+fn no_bit_is_idle(forge: &Forge, tables: usize, size: usize) {
     let mut runner = TestRunner::new_with_rng(
         Config::with_cases(96),
         proptest::test_runner::TestRng::deterministic_rng(Config::default().rng_algorithm),
@@ -291,7 +348,7 @@ fn no_bit_of_the_tables_is_idle() {
     runner
         .run(&(0..size, 0..8u8), |(at, bit)| {
             let mut changed = forge.again();
-            changed.bytes[changed.tables + at] ^= 1 << bit;
+            changed.bytes[tables + at] ^= 1 << bit;
             assert_eq!(changed.seal().inspect(&[]).0, 1, "byte {at:#x}, bit {bit}");
             Ok(())
         })

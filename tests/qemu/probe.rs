@@ -36,7 +36,8 @@ fn four_cpus_race() -> Result<()> {
 }
 
 fn four_cpus_race_without_skiboot() -> Result<()> {
-    let sets = ["board.boot=bare", "firmware.console=uart", "firmware.memory.base=32MiB"];
+    let memory = "firmware.memory={base=\"32MiB\",size=\"2MiB\"}";
+    let sets = ["board.boot=bare", "firmware.console=uart", memory];
     let sets = sets.map(|set| ["--set", set]).concat();
     all_race(&build("power9-probe", "probe-bare", &[&["--vcpus", "4"], &sets[..]].concat())?)
 }

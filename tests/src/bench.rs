@@ -103,6 +103,7 @@ pub const ROWS: &[Row] = &[
     aim(row("power9-bare", "h-set-mode-bad-flag", Some(87), "KVM 2310", Some(110))),
     aim(row("power9-bare", "h-prod-self", Some(87), "KVM 2397", Some(110))),
     aim(row("power9-bare", "h-unknown", Some(64), "KVM 3960", Some(80))),
+    row("power9-bare", "h-unknown-translated", None, "", None),
     aim(row("power9-bare", "h-cede-decrementer", Some(88), "KVM 2177", Some(120))),
     row("power9-bare", "h-cede-with-vpa", None, "", None),
     aim(row("power9-bare", "h-put-term-char", Some(117), "KVM + QEMU 9988", Some(200))),

@@ -3,7 +3,10 @@
 use std::fs;
 
 use anchorite_spec::Manifest;
-use anchorite_spec::manifest::{ARCH_ARM64, MAP_BOOT_LEAF, PART_BODY, PART_TABLES};
+use anchorite_spec::low;
+use anchorite_spec::manifest::{
+    ARCH_ARM64, MAP_BOOT_LEAF, PART_BODY, PART_OWN_TABLES, PART_TABLES,
+};
 use anyhow::{Context, Result, ensure};
 use zerocopy::IntoBytes;
 
@@ -11,10 +14,8 @@ use crate::image::Image;
 use crate::monitor::Monitor;
 use crate::root;
 
-/// Where POWER9's firmware puts its vectors, which are the first bytes of its code.
-const VECTORS: u64 = 0x100;
-/// The last vector's end.
-const VECTORS_END: u64 = 0x1900;
+/// Bytes of POWER9's vectors, which are the first of the firmware's code.
+const VECTOR_BYTES: u64 = 0x1800;
 
 /// Code, read-only data, manifest and tables are what the image has, but for the leaves that are
 /// filled in at boot.
@@ -35,8 +36,12 @@ pub fn untouched(monitor: &mut Monitor, image: &Image) -> Result<()> {
     let live = monitor.memory(part.dest, code)?;
     ensure!(!live.is_empty() && live == body[..live.len()], "the firmware's code was changed");
     if manifest.arch != ARCH_ARM64 {
-        let live = monitor.memory(VECTORS, VECTORS_END - VECTORS)?;
-        ensure!(live == body[..live.len()], "the vectors were changed");
+        for copy in low::VECTORS {
+            let live = monitor.memory(copy, VECTOR_BYTES)?;
+            ensure!(live == body[..live.len()], "the vectors at {copy:#x} were changed");
+        }
+        let (part, own) = image.part(PART_OWN_TABLES)?;
+        ensure!(monitor.memory(part.dest, part.size)? == own, "the firmware's tables were changed");
     }
 
     let filled = tables(monitor, image)?;

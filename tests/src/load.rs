@@ -63,6 +63,7 @@ pub fn counted(image: &Image) -> Result<()> {
 fn under(guest: &mut Guest, version: &str, cpus: u32, window: Duration) -> Result<()> {
     ensure!(guest.shell("uname -r")?.starts_with(version));
     ensure!(guest.shell("nproc")? == cpus.to_string());
+    uses_scv(guest)?;
     guest.shell(&on(cpus))?;
     quiet_window(guest, cpus, window)?;
     // A kernel keeps its last CPU.
@@ -74,6 +75,21 @@ fn under(guest: &mut Guest, version: &str, cpus: u32, window: Duration) -> Resul
     for name in ["rtas_stop_self", "rtas_start_cpu"] {
         ensure!(count(&reading, name) >= 2 * u64::from(cpus), "{name}: {reading:#}");
     }
+    Ok(())
+}
+
+/// The kernel has interrupts with translation on, and so `scv`, by which the C library of whatever
+/// this shell runs makes its system calls.
+fn uses_scv(guest: &mut Guest) -> Result<()> {
+    const AT_HWCAP2: &str = "000000000000001a";
+    const SCV: u64 = 0x0010_0000;
+    let words = guest.shell("od -A n -v -t x8 /proc/self/auxv")?;
+    let mut words = words.split_whitespace();
+    words.find(|word| *word == AT_HWCAP2).context("no AT_HWCAP2")?;
+    let capabilities = u64::from_str_radix(words.next().context("no value")?, 16)?;
+    ensure!(capabilities & SCV != 0, "no scv in AT_HWCAP2 = {capabilities:#x}");
+    let refused = guest.run("dmesg | grep 'relocation on exceptions'")?;
+    ensure!(refused.1 != 0, "{}", refused.0);
     Ok(())
 }
 

@@ -10,6 +10,7 @@ pub mod anchor;
 pub mod epitaph;
 pub mod form;
 pub mod ledger;
+pub mod low;
 pub mod manifest;
 pub mod papr;
 pub mod phases;

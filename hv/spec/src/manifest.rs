@@ -11,7 +11,7 @@ use crate::Range;
 /// First bytes of a [`Manifest`].
 pub const MAGIC: [u8; 8] = *b"ANCHORIT";
 /// Layout version; a reader refuses any other.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 /// Where the manifest stands in the image file.
 pub const IMAGE_OFFSET: u64 = 0x1000;
 
@@ -83,6 +83,11 @@ pub const PART_KERNEL: u32 = 5;
 pub const PART_INITRD: u32 = 6;
 /// [`Part::kind`]: the guest's RTAS entry stub.
 pub const PART_RTAS: u32 = 7;
+/// [`Part::kind`]: POWER9, the tree by which the firmware's own vectors translate, its root first,
+/// and the process table in its last [`PROCESS_TABLE_BYTES`].
+pub const PART_OWN_TABLES: u32 = 8;
+/// Bytes of the process table in [`PART_OWN_TABLES`]: one page.
+pub const PROCESS_TABLE_BYTES: u64 = 0x1000;
 
 /// The name of a part kind.
 #[must_use]
@@ -95,6 +100,7 @@ pub const fn part_name(kind: u32) -> &'static str {
         PART_KERNEL => "kernel",
         PART_INITRD => "initrd",
         PART_RTAS => "rtas",
+        PART_OWN_TABLES => "own-tables",
         _ => "?",
     }
 }

@@ -59,6 +59,9 @@ pub trait Power9: Machine {
     fn update_lpcr(&mut self, clear: u64, set: u64);
     /// Reads LPCR.
     fn lpcr(&self) -> u64;
+    /// Whether interrupts may keep translation on: the core does it rightly, and the vectors of those
+    /// that come to the firmware are mapped.
+    fn can_relocate(&self) -> bool;
     /// Sets CIABR, the guest's instruction breakpoint.
     fn set_ciabr(&mut self, value: u64);
     /// Makes `entry` the second doubleword of the guest's partition-table entry, and forgets all

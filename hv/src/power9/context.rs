@@ -52,6 +52,8 @@ pub struct GuestContext {
     pub fault_stack: u64,
     /// The firmware's table of contents (r2).
     pub host_toc: u64,
+    /// The firmware's machine state.
+    pub host_msr: u64,
     /// `extern "C" fn(*mut GuestContext) -> u64`: [`RESUME`] or [`FULL_FRAME`].
     pub handler: u64,
     /// `extern "C" fn(*mut GuestContext)`.
@@ -105,6 +107,7 @@ impl GuestContext {
         host_stack: 0,
         fault_stack: 0,
         host_toc: 0,
+        host_msr: 0,
         handler: 0,
         slow_handler: 0,
         fault_handler: 0,

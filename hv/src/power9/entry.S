@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * Entry and exit. This block is copied to real address 0x100 and is position independent: it
- * reaches Rust only through the pointers in the GuestContext behind HSPRG0.
- *
- * In at a vector:  the interrupted code's registers; real mode, HV, EE = 0, little-endian (HILE).
+ * Entry and exit. This block is copied to real addresses 0x100 and 0x4100 and is position
+ * independent: it reaches Rust only through the pointers in the GuestContext behind HSPRG0.
+ * In at a vector:  the interrupted code's registers; HV, EE = 0, little-endian (HILE); real mode at
+ *                  the first copy, translation on at the second (0xc000000000004100, LPCR.AIL = 3),
+ *                  of which only these pages and the contexts' are mapped (anchorite_spec::low).
  * Out at hrfid:    the guest, all registers as the context has them; HV = 0 in HSRR1, ME = 1.
  * Clobbers:        HSPRG1, HSRR0, HSRR1; for a firmware fault also its CR, CTR, XER and CFAR.
  * Stack:           GC_HOST_STACK for guest exits, GC_FAULT_STACK for the firmware's own faults.
@@ -52,9 +53,20 @@ p9_vectors_start:
     .endr
 .endm
 
+/* Where the interrupted code was: r3, r4 = SRR0/1, or HSRR0/1 if r12 says so. Clobbers r11. */
+.macro INTERRUPTED
+    andi.   11, 12, 2
+    mfspr   3, 26
+    mfspr   4, 27
+    beq     8f
+    mfspr   3, 314
+    mfspr   4, 315
+8:
+.endm
+
     VECTOR 0x100, 0, p9_reset           /* system reset */
-    /* Machine check; then, up to 0x900, only ever the firmware's own. */
-    VECTORS 0, 0x200,0x300,0x380,0x400,0x480
+    VECTOR 0x200, 0, p9_machine_check   /* never relocated */
+    VECTORS 0, 0x300,0x380,0x400,0x480  /* up to 0x900 only ever the firmware's own */
     VECTORS 2, 0x500                    /* HSRR because LPES = 1 sends the guest's to it */
     VECTORS 0, 0x600,0x700,0x800,0x900
     VECTORS 2, 0x980                    /* hypervisor decrementer */
@@ -71,14 +83,17 @@ p9_vectors_start:
     . = 0x1900 - 0x100
 p9_exit:
     std     11, GC_SCRATCH(13)
+    ld      11, GC_HOST_MSR(13)
+    mtmsrd  11                          /* IR and DR off, if they were on */
+    isync
+p9_real:
     mfcr    11
     std     11, GC_SCRATCH + 16(13)
     ld      11, GC_IN_GUEST(13)
     cmpdi   11, 0
     beq     p9_own_fault
 
-    /* A guest exit. What Rust may clobber goes to the context. */
-p9_guest_exit:
+p9_guest_exit:                          /* What Rust may clobber goes to the context. */
     li      11, 0
     std     11, GC_IN_GUEST(13)
     VOLATILE GC_GPR
@@ -95,14 +110,8 @@ p9_guest_exit:
     std     5, GC_XER(13)
     std     8, GC_PPR(13)
     std     12, GC_VECTOR(13)
-    andi.   11, 12, 2
-    bne     1f
-    mfspr   3, 26                       /* SRR0, SRR1 */
-    mfspr   4, 27
-    b       2f
-1:  mfspr   3, 314                      /* HSRR0, HSRR1 */
-    mfspr   4, 315
-2:  std     3, GC_NIP(13)
+    INTERRUPTED
+    std     3, GC_NIP(13)
     std     4, GC_MSR(13)
     ld      1, GC_HOST_STACK(13)
     ld      2, GC_HOST_TOC(13)
@@ -139,11 +148,9 @@ p9_resume:
     hrfid
 p9_resume_end:
 
-/*
- * System reset. One that hits the firmware is kept for the guest: taken back to where it hit if
- * Rust was running, or to the start of the resume that it interrupted; the context is whole then.
- * One that hits a vector's first instructions has overwritten what the vector came to save.
- */
+/* System reset. One that hits the firmware is kept for the guest: taken back to where it hit if
+   Rust was running, or to the start of the resume that it interrupted; the context is whole then.
+   One that hits a vector's first instructions has overwritten what the vector came to save. */
 p9_reset:
     std     11, GC_SCRATCH(13)
     mfcr    11
@@ -156,6 +163,7 @@ p9_reset:
     cmpdi   11, 0
     mfspr   11, 26
     beq     1f
+    clrldi  11, 11, 51                  /* It is in the vectors, in either copy. */
     cmpldi  11, p9_resume - p9_vectors_start + 0x100
     blt     p9_guest_exit
     cmpldi  11, p9_resume_end - p9_vectors_start + 0x100
@@ -169,6 +177,10 @@ p9_reset:
     ld      12, GC_SCRATCH + 8(13)
     mfspr   13, 305
     rfid
+
+p9_machine_check:                       /* ME stays off. */
+    std     11, GC_SCRATCH(13)
+    b       p9_real
 
 p9_full_frame:
     CALLEE_SAVED std, GC_GPR
@@ -186,14 +198,8 @@ p9_own_fault:
     mflr    6
     mfspr   7, 19                       /* DAR */
     mfspr   8, 18                       /* DSISR */
-    andi.   11, 12, 2
-    bne     1f
-    mfspr   3, 26
-    mfspr   4, 27
-    b       2f
-1:  mfspr   3, 314
-    mfspr   4, 315
-2:  std     3, GC_FAULT + 256(13)
+    INTERRUPTED
+    std     3, GC_FAULT + 256(13)
     std     4, GC_FAULT + 264(13)
     std     6, GC_FAULT + 272(13)
     std     12, GC_FAULT + 280(13)

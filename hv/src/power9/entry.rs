@@ -11,7 +11,7 @@ core::arch::global_asm!(
     ".set GC_CTR, {ctr}", ".set GC_XER, {xer}", ".set GC_CR, {cr}", ".set GC_CFAR, {cfar}",
     ".set GC_PPR, {ppr}", ".set GC_PENDING_RESET, {pending_reset}", ".set GC_VECTOR, {vector}", ".set GC_IN_GUEST, {in_guest}",
     ".set GC_HOST_STACK, {host_stack}", ".set GC_FAULT_STACK, {fault_stack}",
-    ".set GC_HOST_TOC, {host_toc}", ".set GC_HANDLER, {handler}",
+    ".set GC_HOST_TOC, {host_toc}", ".set GC_HOST_MSR, {host_msr}", ".set GC_HANDLER, {handler}",
     ".set GC_SLOW_HANDLER, {slow_handler}", ".set GC_FAULT_HANDLER, {fault_handler}",
     ".set GC_SCRATCH, {scratch}", ".set GC_FAULT, {fault}",
     include_str!("entry.S"),
@@ -30,6 +30,7 @@ core::arch::global_asm!(
     host_stack = const offset_of!(GuestContext, host_stack),
     fault_stack = const offset_of!(GuestContext, fault_stack),
     host_toc = const offset_of!(GuestContext, host_toc),
+    host_msr = const offset_of!(GuestContext, host_msr),
     handler = const offset_of!(GuestContext, handler),
     slow_handler = const offset_of!(GuestContext, slow_handler),
     fault_handler = const offset_of!(GuestContext, fault_handler),
@@ -38,7 +39,7 @@ core::arch::global_asm!(
 );
 
 unsafe extern "C" {
-    /// First byte of the block that is copied to real address 0x100.
+    /// First byte of the block that is copied to each of [`anchorite_spec::low::VECTORS`].
     pub safe static p9_vectors_start: u8;
     /// One past its last byte.
     pub safe static p9_vectors_end: u8;

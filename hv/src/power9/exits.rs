@@ -233,6 +233,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_injected_goes_where_the_core_would_have_sent_it() {
+        let on = msr::IR | msr::DR;
+        let high = 0xc000_0000_0000_4000;
+        for (number, ail, state, nip) in [
+            (vector::HEA, true, on, high + 0x700),
+            (vector::HEA, true, msr::IR, 0x700),
+            (vector::HEA, false, on, 0x700),
+            // These two always come in real mode.
+            (vector::HDSI, true, on, 0x200),
+            (vector::SYSTEM_RESET, true, on, 0x100),
+        ] {
+            let mut v = vcpu();
+            v.machine.lpcr = lpcr::GUEST;
+            if ail {
+                v.change_mode(0, lpcr::AIL_3);
+            }
+            let (_, ctx) = serve_one(&mut v, number, state);
+            assert_eq!((ctx.nip, ctx.msr & on), (nip, if nip > high { on } else { 0 }));
+            assert_eq!(v.machine.srr.1 & on, state);
+        }
+    }
+
+    #[test]
     fn the_guests_own_broken_tables_are_its_page_fault() {
         let mut v = vcpu();
         let hdsisr = storage::NO_TRANSLATION | storage::TABLE_WALK;

@@ -31,6 +31,7 @@ pub struct Fake {
     pub hfscr: u64,
     pub lpcr: u64,
     pub ciabr: u64,
+    pub cannot_relocate: bool,
     pub process_table: u64,
     pub invalidated: Vec<(Option<u32>, bool)>,
     pub idled: u32,
@@ -123,6 +124,9 @@ impl Power9 for Fake {
         self.lpcr
     }
 
+    fn can_relocate(&self) -> bool {
+        !self.cannot_relocate
+    }
     fn set_ciabr(&mut self, value: u64) {
         self.ciabr = value;
     }

@@ -379,10 +379,7 @@ fn set_mode<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
         1 => set_ciabr(v, flags, value1, value2),
         3 | 4 if value1 != 0 => Err(HcallError::P3),
         3 | 4 if value2 != 0 => Err(HcallError::P4),
-        3 => {
-            known_flags(flags, 0)?;
-            done()
-        }
+        3 => set_relocation(v, flags),
         4 => {
             known_flags(flags, 1)?;
             let set = if flags == 1 { lpcr::ILE } else { 0 };
@@ -391,6 +388,19 @@ fn set_mode<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
         }
         _ => Err(HcallError::P2),
     }
+}
+
+/// Resource 3: whether interrupts keep translation on (3), or not (0). Other values have no meaning
+/// on this processor.
+fn set_relocation<M: Power9>(v: &mut Vcpu<M>, flags: u64) -> HcallResult {
+    const KEPT: u64 = 3;
+    known_flags(flags, if v.machine.can_relocate() { KEPT } else { 0 })?;
+    match flags {
+        0 => v.change_mode(lpcr::AIL_3, 0),
+        KEPT => v.change_mode(0, lpcr::AIL_3),
+        _ => known_flags(flags, 0)?,
+    }
+    done()
 }
 
 /// Blames the first flag that is not among the known ones.
@@ -588,7 +598,17 @@ mod tests {
     #[test]
     fn modes() {
         let mut v = vcpu();
-        assert_eq!(call(&mut v, &[0x31c, 3, 3, 0, 0]), -318, "AIL is not offered");
+        assert_eq!(call(&mut v, &[0x31c, 3, 3, 0, 0]), 0);
+        assert_eq!(v.machine.lpcr, lpcr::GUEST | lpcr::AIL_3);
+        for (flags, code) in [(1, -319), (2, -318), (7, -317)] {
+            assert_eq!(call(&mut v, &[0x31c, flags, 3, 0, 0]), code, "{flags}");
+            assert_eq!(v.machine.lpcr, lpcr::GUEST | lpcr::AIL_3);
+        }
+        assert_eq!(call(&mut v, &[0x31c, 3, 3, 1, 0]), -56);
+        assert_eq!(call(&mut v, &[0x31c, 3, 3, 0, 1]), -57);
+        assert_eq!(call(&mut v, &[0x31c, 0, 3, 0, 0]), 0);
+        v.machine.cannot_relocate = true;
+        assert_eq!(call(&mut v, &[0x31c, 3, 3, 0, 0]), -318, "a core that does it wrongly");
         assert_eq!(call(&mut v, &[0x31c, 0, 3, 0, 0]), 0);
         assert_eq!(call(&mut v, &[0x31c, 1, 4, 0, 0]), 0);
         assert_eq!(v.machine.lpcr, lpcr::GUEST | lpcr::ILE);

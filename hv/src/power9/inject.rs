@@ -9,6 +9,9 @@ use super::regs::{lpcr, msr, vector};
 /// MSR bits that SRR1 takes from the interrupted state; the others carry the cause.
 const SRR1_FROM_MSR: u64 = !(0x783f_0000_u64);
 
+/// Where interrupts are that keep translation on.
+const RELOCATED: u64 = 0xc000_0000_0000_4000;
+
 fn deliver<M: Power9>(machine: &mut M, ctx: &mut GuestContext, at: u64, cause: u64) {
     let interrupted = ctx.msr & !msr::HV;
     machine.set_srr(ctx.nip, (interrupted & SRR1_FROM_MSR) | cause);
@@ -16,6 +19,13 @@ fn deliver<M: Power9>(machine: &mut M, ctx: &mut GuestContext, at: u64, cause: u
     // ME is kept: the firmware always runs the guest with it set.
     ctx.msr = msr::SF | msr::ME | little;
     ctx.nip = at;
+    let translation = msr::IR | msr::DR;
+    let never = matches!(at, vector::SYSTEM_RESET | vector::MACHINE_CHECK);
+    let kept = machine.lpcr() & lpcr::AIL_3 == lpcr::AIL_3 && !never;
+    if kept && interrupted & translation == translation {
+        ctx.msr |= translation;
+        ctx.nip |= RELOCATED;
+    }
 }
 
 /// A program interrupt with one of [`super::regs::program`]'s causes.

@@ -21,6 +21,8 @@ pub mod msr {
     pub const RI: u64 = 0x2;
     /// Little-endian.
     pub const LE: u64 = 0x1;
+    /// The firmware's own: real mode, interrupts off.
+    pub const HOST: u64 = SF | HV | ME | LE;
 }
 
 /// Logical partitioning control register bits (SPR 318).
@@ -31,6 +33,8 @@ pub mod lpcr {
     pub const PECE_HVEE: u64 = 1 << 46;
     /// Interrupts reach the guest little-endian.
     pub const ILE: u64 = 0x0200_0000;
+    /// Interrupts that come with translation on keep it on, at 0xc000000000004000 and its vector.
+    pub const AIL_3: u64 = 0x0180_0000;
     /// Radix tables use the process table.
     pub const UPRT: u64 = 0x40_0000;
     /// Host radix.
@@ -117,4 +121,33 @@ pub mod vector {
     pub const HFAC_UNAVAILABLE: u64 = 0xf80;
     /// Soft patch.
     pub const SOFT_PATCH: u64 = 0x1500;
+}
+
+/// What the processor's revision decides (PVR, bits 52:63).
+pub mod pvr {
+    const REVISION: u64 = 0xfff;
+    const DD2_1: u64 = 0x201;
+
+    /// Whether interrupts may keep translation on. Up to DD2.1 the core may prefetch by the partition
+    /// that it is about to leave, so that hypervisor state must not be entered with translation on.
+    #[must_use]
+    pub const fn can_relocate(version: u64) -> bool {
+        version & REVISION > DD2_1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pvr;
+
+    #[test]
+    fn interrupts_are_relocated_behind_dd2_1() {
+        // As parts say: DD2.0 and DD2.1 with 12 or 24 cores, then those without the erratum.
+        for version in [0x004e_0100, 0x004e_0200, 0x004e_1200, 0x004e_0201, 0x004e_1201] {
+            assert!(!pvr::can_relocate(version), "{version:#x}");
+        }
+        for version in [0x004e_0202, 0x004e_1202, 0x004e_1203, 0x004e_2203, 0x004e_1300] {
+            assert!(pvr::can_relocate(version), "{version:#x}");
+        }
+    }
 }

@@ -106,9 +106,9 @@ pub struct Shared {
     mode: AtomicU64,
 }
 
-/// LPCR's bits that the guest decides: the byte order of its interrupts, and whether it executes
-/// tlbie itself.
-const MODE: u64 = lpcr::ILE | lpcr::GTSE;
+/// LPCR's bits that the guest decides: the byte order of its interrupts, whether they keep
+/// translation on, and whether it executes tlbie itself.
+const MODE: u64 = lpcr::ILE | lpcr::AIL_3 | lpcr::GTSE;
 
 impl Shared {
     /// The guest that `manifest` describes: its first vCPU about to start, the others stopped.

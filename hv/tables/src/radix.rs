@@ -28,6 +28,7 @@ const LEAF: u64 = 1 << 62;
 const REFERENCED: u64 = 0x100;
 const CHANGED: u64 = 0x080;
 const NON_IDEMPOTENT: u64 = 0x020;
+const PRIVILEGED: u64 = 0x008;
 const READ: u64 = 0x004;
 const WRITE: u64 = 0x002;
 const EXECUTE: u64 = 0x001;
@@ -135,9 +136,18 @@ pub const fn partition_entry(root: u64) -> u64 {
     HOST_RADIX | SIZE_52 | root | ROOT_BITS as u64
 }
 
+/// The first doubleword of a process table entry that names a tree of this shape.
+#[must_use]
+pub const fn process_entry(root: u64) -> u64 {
+    const HOST_RADIX: u64 = 1 << 63;
+    partition_entry(root) & !HOST_RADIX
+}
+
 /// Builds one tree in an arena.
 pub struct RadixBuilder<'a> {
     arena: &'a mut [u8],
+    /// Added to every leaf.
+    common: u64,
     base: u64,
     used: usize,
 }
@@ -175,9 +185,18 @@ impl<'a> RadixBuilder<'a> {
             _ => return Err(MapError::HostSpace),
         }
         arena.fill(0);
-        let mut builder = Self { arena, base, used: 0 };
+        let mut builder = Self { arena, common: 0, base, used: 0 };
         builder.allocate(ROOT_BITS)?;
         Ok(builder)
+    }
+
+    /// The same for a process-scoped tree, of addresses that only privileged code reaches, whatever
+    /// the authority masks say.
+    ///
+    /// # Errors
+    /// As for [`RadixBuilder::new`].
+    pub fn new_privileged(arena: &'a mut [u8], base: u64) -> Result<Self, MapError> {
+        Ok(Self { common: PRIVILEGED, ..Self::new(arena, base)? })
     }
 
     /// Maps a region with the largest leaves that alignment and `largest_leaf` permit.
@@ -186,7 +205,7 @@ impl<'a> RadixBuilder<'a> {
     /// See [`MapError`]. A failed call may have mapped part of the region; the tree is then useless.
     pub fn map(&mut self, region: &Region) -> Result<(), MapError> {
         check_span(region.guest, region.host, region.size, K4)?;
-        let flags = leaf_flags(region.perms, region.memory)?;
+        let flags = leaf_flags(region.perms, region.memory)? | self.common;
         if ![K4, K64, M2, G1].contains(&region.largest_leaf) {
             return Err(MapError::LeafSize);
         }

@@ -5,7 +5,7 @@
 //! section table stands last, because skiboot measures an ELF in flash by it.
 use anchorite_spec::form::{HEADER_BYTES, SECTION_TABLE_BYTES};
 use anchorite_spec::manifest::{IMAGE_OFFSET, PARTS, Part};
-use anchorite_spec::{Form, Manifest};
+use anchorite_spec::{Form, Manifest, Range};
 use zerocopy::IntoBytes;
 
 use crate::image::{digest, frame_digest, manifest_digest};
@@ -20,10 +20,19 @@ pub struct Draft {
     pub bytes: Vec<u8>,
 }
 
-/// Gives every part its place. The offsets depend on sizes only.
+/// The first offset of a part: behind the manifest, and, in an image that starts at 0, behind where
+/// the vectors will be.
 #[must_use]
-pub fn offsets(drafts: &[Draft]) -> Vec<u64> {
-    let mut at = (IMAGE_OFFSET + size_of::<Manifest>() as u64).next_multiple_of(PART_ALIGN);
+pub fn first_offset(load_window: Range, vectors: Range) -> u64 {
+    let behind_manifest = IMAGE_OFFSET + size_of::<Manifest>() as u64;
+    let overwritten = if load_window.base == vectors.base { vectors.size } else { 0 };
+    behind_manifest.max(overwritten).next_multiple_of(PART_ALIGN)
+}
+
+/// Gives every part its place, from `first` on. The offsets depend on sizes only.
+#[must_use]
+pub fn offsets(drafts: &[Draft], first: u64) -> Vec<u64> {
+    let mut at = first;
     drafts
         .iter()
         .map(|draft| {
@@ -37,7 +46,7 @@ pub fn offsets(drafts: &[Draft]) -> Vec<u64> {
 /// Makes the file. `manifest` is complete but for parts, image size and digest.
 #[must_use]
 pub fn assemble(mut manifest: Manifest, drafts: &[Draft]) -> Vec<u8> {
-    let offsets = offsets(drafts);
+    let offsets = offsets(drafts, first_offset(manifest.load_window, manifest.vectors));
     let end = offsets
         .last()
         .zip(drafts.last())

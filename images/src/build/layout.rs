@@ -25,18 +25,21 @@ pub struct FirmwareLayout {
     pub manifest: Range,
     /// The boot stack.
     pub stack: Range,
-    /// From here on the tables may lie.
+    /// The firmware's own tables; empty where it needs none.
+    pub own_tables: Range,
+    /// From here on the guest's tables may lie.
     pub tables: u64,
 }
 
 impl FirmwareLayout {
     /// Lays the firmware out from the base of its memory.
     #[must_use]
-    pub fn new(base: u64, body_size: u64, boot_stack: u64) -> Self {
+    pub fn new(base: u64, body_size: u64, boot_stack: u64, own_tables: u64) -> Self {
         let body = Range::new(base, body_size);
         let manifest = after(body, 64, size_of::<Manifest>() as u64);
         let stack = after(manifest, 64, boot_stack);
-        Self { body, manifest, stack, tables: after(stack, PAGE, 0).base }
+        let own_tables = after(stack, PAGE, own_tables);
+        Self { body, manifest, stack, own_tables, tables: after(own_tables, PAGE, 0).base }
     }
 }
 

@@ -28,7 +28,8 @@ use std::path::Path;
 use anchorite_spec::Range;
 use anchorite_spec::manifest::{
     ARCH_POWER9, CODEC_NONE, CODEC_ZSTD, IMAGE_OFFSET, PART_BODY, PART_GUEST_TREE, PART_INITRD,
-    PART_KERNEL, PART_LOADER, PART_RTAS, PART_TABLES, Part, SPACE_GUEST, SPACE_HOST, SPACE_IMAGE,
+    PART_KERNEL, PART_LOADER, PART_OWN_TABLES, PART_RTAS, PART_TABLES, Part, SPACE_GUEST,
+    SPACE_HOST, SPACE_IMAGE,
 };
 use anyhow::Context;
 
@@ -217,7 +218,9 @@ pub fn image(loaded: &Loaded) -> Result<Vec<u8>, Fault> {
     let memory = config.firmware.value;
     let machine = config.platform.elf;
     let body_size = firmware::body_memory(&inputs.body, machine)?;
-    let layout = FirmwareLayout::new(memory.base, body_size, config.platform.boot_stack);
+    let own_tables = config.platform.own_tables();
+    let boot_stack = config.platform.boot_stack;
+    let layout = FirmwareLayout::new(memory.base, body_size, boot_stack, own_tables);
     let body = firmware::link_body(&inputs.body, memory.base, machine)?;
     let mappings = tables::mappings(config);
     let tables = tables::make(config, &mappings, layout.tables)?;
@@ -225,15 +228,19 @@ pub fn image(loaded: &Loaded) -> Result<Vec<u8>, Fault> {
     let mut drafts = vec![
         loader_draft(firmware::loader(&inputs.loader, machine)?),
         body_draft(&body, layout.body),
-        tables_draft(&tables),
+        host_draft(PART_TABLES, tables.root, tables.bytes.clone()),
         guest_draft(PART_GUEST_TREE, guest.tree.base, tree.bytes.clone(), guest.tree.size),
     ];
     if config.platform.arch == ARCH_POWER9 {
+        let own = tables::own(layout.own_tables).map_err(anyhow::Error::new)?;
+        drafts.push(host_draft(PART_OWN_TABLES, layout.own_tables.base, own));
         drafts.push(guest_draft(PART_RTAS, guest.rtas.base, rtas::stub(), rtas::MEMORY));
     }
     drafts.extend(payload(&root, config, &kernel, inputs.initrd.as_ref(), &guest)?);
 
-    let loader_offset = assemble::offsets(&drafts)[0];
+    let platform = &config.platform;
+    let first = assemble::first_offset(platform.load_window, platform.vectors);
+    let loader_offset = assemble::offsets(&drafts, first)[0];
     let place = firmware::LoaderPlace {
         offset: loader_offset,
         manifest: IMAGE_OFFSET,
@@ -328,10 +335,9 @@ fn body_draft(body: &firmware::Body, place: Range) -> Draft {
     Draft { part: part(PART_BODY, SPACE_HOST, place.base, &bytes, place.size), bytes }
 }
 
-fn tables_draft(tables: &tables::Tables) -> Draft {
-    let bytes = tables.bytes.clone();
+fn host_draft(kind: u32, dest: u64, bytes: Vec<u8>) -> Draft {
     let size = bytes.len() as u64;
-    Draft { part: part(PART_TABLES, SPACE_HOST, tables.root, &bytes, size), bytes }
+    Draft { part: part(kind, SPACE_HOST, dest, &bytes, size), bytes }
 }
 
 fn guest_draft(kind: u32, dest: u64, bytes: Vec<u8>, memory_size: u64) -> Draft {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What the guest can reach: the list for the manifest, and the tables made from the same list.
-use anchorite_spec::Range;
 use anchorite_spec::manifest::{
     ATTACHED_DISK, ATTACHED_NETWORK, ATTACHED_NOTHING, MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM,
-    MAP_WITHIN, Mapping, Name, PERM_DMA, PERM_R, PERM_W, PERM_X,
+    MAP_WITHIN, Mapping, Name, PERM_DMA, PERM_R, PERM_W, PERM_X, PROCESS_TABLE_BYTES,
 };
-use anchorite_tables::radix::{MapError, Memory, RadixBuilder, Region};
+use anchorite_spec::{Range, low};
+use anchorite_tables::radix::{self, MapError, Memory, RadixBuilder, Region};
 use anchorite_tables::stage2::{self, Stage2};
 
 use super::fault::Fault;
@@ -144,6 +144,27 @@ pub fn make(config: &Config, mappings: &[Mapping], base: u64) -> Result<Tables, 
     let (root, used) = builder.finish();
     arena.truncate(used);
     Ok(Tables { bytes: arena, root })
+}
+
+/// Makes the tables by which the firmware's own vectors translate: the tree of process 0 of partition
+/// 0 and, in the last page, the process table that leads to it. The partition's own tree is the same
+/// one, by which the core finds that page.
+///
+/// # Errors
+/// The place is not one for tables.
+pub fn own(place: Range) -> Result<Vec<u8>, MapError> {
+    let mut bytes = vec![0; place.size as usize];
+    let processes = Range::new(place.base + place.size - PROCESS_TABLE_BYTES, PROCESS_TABLE_BYTES);
+    let (arena, table) = bytes.split_at_mut((place.size - PROCESS_TABLE_BYTES) as usize);
+    let mut builder = RadixBuilder::new_privileged(arena, place.base)?;
+    for (range, permissions) in
+        [(low::CONTEXTS, PERM_R | PERM_W), (low::RELOCATED, PERM_R | PERM_X), (processes, PERM_R)]
+    {
+        let Range { base, size } = range;
+        builder.map(&Region::new(base, base, size, permissions, Memory::Normal))?;
+    }
+    table[..8].copy_from_slice(&radix::process_entry(builder.finish().0).to_be_bytes());
+    Ok(bytes)
 }
 
 /// The same for arm64.

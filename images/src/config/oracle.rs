@@ -90,7 +90,7 @@ impl Draft {
     /// What the machine has before anyone writes a config.
     fn given() -> [(&'static str, Pages); 3] {
         [
-            ("exception vectors", Pages::of_bytes(0, 0x2000)),
+            ("exception vectors", Pages::of_bytes(0, 0x6000)),
             ("skiboot loads the image", Pages::of_bytes(0x2000_0000, 0x0800_0000)),
             ("skiboot's own memory", Pages::of_bytes(0x3000_0000, 0x0300_0000)),
         ]

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What platforms fix, whatever a config says.
-use anchorite_spec::Range;
 use anchorite_spec::manifest::{
     ARCH_ARM64, ARCH_POWER9, BOOT_ARM64_IMAGE, BOOT_BARE, BOOT_ELF, BOOT_FLAT, BOOT_OPAL_PAYLOAD,
 };
+use anchorite_spec::{Range, low};
 
 use super::checked::Model;
 
@@ -164,6 +164,13 @@ impl Platform {
         })
     }
 
+    /// Bytes of the tables by which the firmware's own vectors translate: the root, three tables for
+    /// low memory, three more at most for the process table's page, and that page.
+    #[must_use]
+    pub const fn own_tables(&self) -> u64 {
+        if self.arch == ARCH_POWER9 { 0x1_0000 + 7 * 0x1000 } else { 0 }
+    }
+
     /// Where the image is kept and how messages name that.
     #[must_use]
     pub fn store(&self) -> (Range, &'static str) {
@@ -189,7 +196,7 @@ pub const POWERNV: Platform = Platform {
     family: "power9",
     debian: "ppc64el",
     elf: 21,
-    vectors: Range::new(0, 0x2000),
+    vectors: low::MEMORY,
     load_window: Range::new(0x2000_0000, 0x0800_0000),
     earlier: Range::new(0x3000_0000, 0x0300_0000),
     names: [

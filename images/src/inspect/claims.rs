@@ -6,13 +6,14 @@
 //! image whose manifest allows too much is refused as well as one whose tables do.
 mod calls;
 mod masters;
+mod own;
 
 use std::fmt;
 
 use anchorite_spec::manifest::{
     ARCH_ARM64, BOOT_BARE, IMAGE_OFFSET, MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, MAP_WITHIN, Mapping,
-    PART_BODY, PART_KERNEL, PART_LOADER, PART_TABLES, PERM_DMA, PERM_R, PERM_W, PERM_X,
-    SPACE_GUEST, SPACE_HOST, SPACE_IMAGE, VCPUS,
+    PART_BODY, PART_KERNEL, PART_LOADER, PART_OWN_TABLES, PART_TABLES, PERM_DMA, PERM_R, PERM_W,
+    PERM_X, SPACE_GUEST, SPACE_HOST, SPACE_IMAGE, VCPUS,
 };
 use anchorite_spec::{Epitaph, Form, Ledger, Manifest, Range};
 
@@ -77,6 +78,11 @@ pub fn judge(manifest: &Manifest, form: Option<Form>, tables: &[u8], bytes: &[u8
         "boot-leaves",
         "pages filled at boot are empty, and only where stated",
         with(&|tree| image.boot_leaves(tree)),
+    );
+    add(
+        "own-tables",
+        "the firmware's own translation has its vectors and nothing else",
+        image.own(),
     );
     add("calls", "no call of the guest's acts in the machine's firmware", image.calls());
     add("masters", "no device of the guest moves data past the tables", image.masters());
@@ -233,6 +239,9 @@ impl Image<'_> {
             ("the boot stack", manifest.boot_stack),
             ("the tables", manifest.tables),
         ];
+        let own = manifest.part(PART_OWN_TABLES);
+        let own = own.map(|part| ("the firmware's own tables", Range::new(part.dest, part.size)));
+        let pieces: Vec<_> = pieces.into_iter().chain(own).collect();
         disjoint(&pieces)?;
         for (name, range) in pieces {
             claim(!range.is_empty() && manifest.firmware.contains(range), || {
@@ -271,7 +280,7 @@ impl Image<'_> {
         for part in self.manifest.parts.iter().filter(|part| part.kind != 0) {
             let space = match part.kind {
                 PART_LOADER => SPACE_IMAGE,
-                PART_BODY | PART_TABLES => SPACE_HOST,
+                PART_BODY | PART_TABLES | PART_OWN_TABLES => SPACE_HOST,
                 _ => SPACE_GUEST,
             };
             let name = anchorite_spec::manifest::part_name(part.kind);

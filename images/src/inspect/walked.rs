@@ -109,11 +109,29 @@ impl Walked {
     /// # Errors
     /// Why they are not a tree that the processor would walk as it stands here.
     pub fn new(tables: &[u8], manifest: &Manifest) -> Result<Self, String> {
-        let base = manifest.tables.base;
+        Self::collect(tables, manifest.tables.base, |visit| read(tables, manifest, visit))
+    }
+
+    /// Reads a tree by which POWER9's firmware itself translates, whose root lies first.
+    ///
+    /// # Errors
+    /// As [`Walked::new`].
+    pub fn own(tables: &[u8], base: u64) -> Result<Self, String> {
+        Self::collect(tables, base, |visit| {
+            radix::walk(tables, base, base, &mut |item| visit(item.map(Leaf::from)))
+                .map_err(|error| error.to_string())
+        })
+    }
+
+    fn collect(
+        tables: &[u8],
+        base: u64,
+        read: impl FnOnce(Visitor<'_, Leaf>) -> Result<(), String>,
+    ) -> Result<Self, String> {
         let mut found = Self::default();
         let mut seen = HashSet::new();
         let mut shared = None;
-        let outcome = read(tables, manifest, &mut |item| {
+        let outcome = read(&mut |item| {
             match item {
                 Item::Table { address, size } => {
                     // Tables of different sizes may overlap without sharing their first byte.

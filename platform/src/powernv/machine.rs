@@ -8,7 +8,7 @@ use anchorite_hv::core::{DateTime, Machine};
 use anchorite_hv::mem::{Gpa, Hpa};
 use anchorite_hv::power9::board::{HardwareError, HviSource, Route, StorageFault};
 use anchorite_hv::power9::interrupts::{MASKED, PAGE_SHIFT};
-use anchorite_hv::power9::regs::lpcr;
+use anchorite_hv::power9::regs::{lpcr, pvr};
 use anchorite_hv::power9::{Lock, Power9};
 
 use super::boot_info::{BootInfo, Core, KICK_EVENT};
@@ -338,6 +338,10 @@ impl Power9 for PowerNv {
 
     fn lpcr(&self) -> u64 {
         self.lpcr
+    }
+
+    fn can_relocate(&self) -> bool {
+        pvr::can_relocate(mfspr::<{ spr::PVR }>())
     }
 
     fn set_ciabr(&mut self, value: u64) {

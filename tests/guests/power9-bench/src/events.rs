@@ -7,7 +7,7 @@ use core::arch::asm;
 use crate::board::{ESB, RAM_END, SCRATCH, TIMA};
 use crate::hcall;
 use crate::low::ROUTINES;
-use crate::{rtas, say};
+use crate::{mmu, rtas, say};
 
 /// A decrementer that does not run out, and one that has.
 const FAR: u64 = 1 << 54;
@@ -92,6 +92,18 @@ fn interrupts_off() {
     unsafe {
         asm!("mtspr 22, {0}", "mtmsrd {1}, 1", in(reg) FAR, in(reg) OFF, options(nostack));
     }
+}
+
+/// Turns translation on, as a kernel has it, with interrupts that keep it on (AIL = 3); or off again.
+pub fn translate(on: bool) {
+    /// MSR: 64-bit, machine checks, recoverable, little-endian; IR and DR.
+    const REAL: u64 = 0x8000_0000_0000_1003;
+    const TRANSLATED: u64 = REAL | 0x30;
+    assert_eq!(mmu::start(), 0, "process table");
+    hcall::must(hcall::SET_MODE, &[if on { 3 } else { 0 }, 3, 0, 0]);
+    let state = if on { TRANSLATED } else { REAL };
+    // SAFETY: everything that this program uses is mapped to its own address.
+    unsafe { asm!("mtmsrd {0}", "isync", in(reg) state, options(nostack)) };
 }
 
 /// No instruction.

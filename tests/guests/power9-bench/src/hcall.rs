@@ -19,6 +19,8 @@ pub const POLL_PENDING: u64 = 0x1d8;
 pub const RANDOM: u64 = 0x300;
 /// H_SET_MODE.
 pub const SET_MODE: u64 = 0x31c;
+/// H_REGISTER_PROC_TBL.
+pub const PROC_TBL: u64 = 0x37c;
 /// H_INT_SET_SOURCE_CONFIG.
 pub const SET_SOURCE: u64 = 0x3ac;
 /// H_INT_SET_QUEUE_CONFIG.

@@ -15,6 +15,9 @@ mod console;
 mod events;
 mod hcall;
 mod low;
+#[expect(dead_code, reason = "the probe uses more of it")]
+#[path = "../../power9-probe/src/mmu.rs"]
+mod mmu;
 #[expect(dead_code, reason = "the firmware uses more of it")]
 #[path = "../../../../hv/spec/src/rtas.rs"]
 mod rtas;
@@ -43,6 +46,9 @@ extern "C" fn bench_main() -> ! {
     hcall::register_area();
     measure("h-cede-with-vpa", events::cede);
     measure("h-put-term-char", events::put_term_char);
+    events::translate(true);
+    measure("h-unknown-translated", || events::call([hcall::UNKNOWN, 0, 0, 0]));
+    events::translate(false);
     measure("decrementer", events::decrementer);
     measure("external-ipi", events::external);
     measure("load-from-a-hole", events::hole);

@@ -266,8 +266,20 @@ low_user:
     NMI     0x2700, 0x100
     NMI     0x2740, 0x200
 
-    . = 0x2800
-    .fill   0x3800, 1, 0
+    /* With translation on; the other vectors' places there are the CPUs' words. */
+    .macro RELOCATED number
+    . = 0x4000 + \number
+    mtspr   273, 3
+    mfspr   3, 272
+    std     4, R4(3)
+    li      4, \number
+    ba      common - probe_entry
+    .endm
+    .irp n, 0x200,0x300,0x380,0x400,0x480,0x700
+    RELOCATED \n
+    .endr
+
+    . = 0x6000
     .purgem BE
 
     .bss

@@ -20,6 +20,7 @@ mod nmi;
 mod papr;
 #[path = "../../common/random.rs"]
 mod random;
+mod relocated;
 #[path = "../../common/report.rs"]
 mod report;
 #[path = "../../../../hv/spec/src/rtas.rs"]
@@ -49,6 +50,7 @@ extern "C" fn probe_main(tree: u64, big_endian: u64) -> ! {
     }
     calls::run();
     walls::run();
+    relocated::run();
     interrupts::run();
     let several = smp::run();
     storm::run();

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "fills tables")]
 
 use crate::board::{RAM_END, TIMA};
-use crate::hcall::{self, code};
+use crate::hcall;
 
 #[repr(C, align(65536))]
 struct Root([u64; 8192]);
@@ -60,5 +60,5 @@ pub fn start() -> u64 {
 
 /// Tells the firmware where the process table is.
 pub fn register() -> u64 {
-    code(hcall::PROC_TBL, &[REGISTER, process_table(), 0, 0])
+    hcall::hcall(hcall::PROC_TBL, &[REGISTER, process_table(), 0, 0])[0]
 }

@@ -129,6 +129,8 @@ pub fn run() {
                 // Interrupts of this program are little-endian, and it has no breakpoints.
                 p.equal(&"little-endian", hcall::code(number, &[1, 4, 0, 0]), 0);
                 p.equal(&"no breakpoint", hcall::code(number, &[0, 1, 0, 0]), 0);
+                // They begin in real mode: there is nothing at 0xc000000000004000.
+                p.equal(&"real mode", hcall::code(number, &[0, 3, 0, 0]), 0);
             }
             served += u64::from(code == 0);
         }

@@ -100,7 +100,7 @@ fn panic(info: &PanicInfo) -> ! {
     }
     let index = index_of(mfspr::<{ spr::HSPRG0 }>() as *const GuestContext);
     // SAFETY: only read, and only by this vCPU's own core.
-    let ctx = unsafe { &(*CONTEXTS.get())[index] };
+    let ctx = unsafe { &(*CONTEXTS)[index] };
     die(index, End::FirmwareFault, of_guest(index, ctx), text.as_bytes())
 }
 

@@ -15,15 +15,18 @@ use anchorite_hv::core::Action;
 use anchorite_hv::mem::GuestMemory;
 use anchorite_hv::power9::entry::{p9_enter, p9_vectors_end, p9_vectors_start};
 use anchorite_hv::power9::lock::relax;
-use anchorite_hv::power9::regs::{HFSCR_GUEST, lpcr};
+use anchorite_hv::power9::regs::{HFSCR_GUEST, lpcr, msr};
 use anchorite_hv::power9::{GuestContext, Power9, Shared, Vcpu, context, exits, report};
 use anchorite_platform::powernv::core::{self as cpu, Scope, mfspr, mtspr, spr};
 use anchorite_platform::powernv::machine::LPID;
 use anchorite_platform::powernv::{Board, BootInfo, PowerNv};
 use anchorite_spec::anchor::{Anchor, POWER9_ADDRESS};
+use anchorite_spec::low;
 use anchorite_spec::manifest::{
-    DEBUG_FAULT_ASSERT, DEBUG_FAULT_NONE, Manifest, PART_LOADER, VCPUS,
+    DEBUG_FAULT_ASSERT, DEBUG_FAULT_NONE, Manifest, PART_LOADER, PART_OWN_TABLES,
+    PROCESS_TABLE_BYTES, VCPUS,
 };
+use anchorite_tables::radix;
 use state::{
     ARRIVED, BOARD, CONTEXTS, CPUS, FAULT_STACKS, NEXT, Next, PARTITION_TABLE, SHARED, STACKS,
     index_of, note_end,
@@ -38,8 +41,8 @@ global_asm!(
     options(raw)
 );
 
-/// The vectors' copy: real 0x100 upwards.
-const VECTORS: u64 = 0x100;
+/// The firmware's own partition: the architecture's choice.
+const OWN_LPID: u32 = 0;
 /// The partition table has one page: 2^(12 + 0) bytes.
 const PARTITION_TABLE_SIZE: u64 = 0;
 
@@ -51,11 +54,11 @@ extern "C" fn body_main(info: u64, toc: u64) -> ! {
         (info, &*(info.manifest as *const Manifest))
     };
     install_contexts(toc, manifest);
-    // SAFETY: real 0x100 to 0x2000 are the operating system's once OPAL has handed over, and no
-    // interrupt can come before the vectors are whole: EE is off.
-    unsafe { install_vectors() };
+    // SAFETY: low memory is the operating system's once OPAL has handed over, and no interrupt can
+    // come before the vectors are whole: EE is off.
+    unsafe { low::VECTORS.into_iter().for_each(|to| install_vectors(to)) };
     publish(info.manifest, manifest);
-    let process_table = fill_partition_table(manifest.table_root);
+    let process_table = fill_partition_table(manifest);
     // SAFETY: the builder checked that guest RAM meets nothing of the firmware, and the loader that
     // the machine has it. This is the only place that fills the cells, and it runs once; `info` is
     // the loader's, the entry is the partition table's.
@@ -86,11 +89,16 @@ extern "C" fn body_main(info: u64, toc: u64) -> ! {
 
 /// Gives each vCPU its stacks and handlers.
 fn install_contexts(toc: u64, manifest: &Manifest) {
-    // SAFETY: nothing else refers to the contexts yet; the stacks are statics.
-    for (index, ctx) in unsafe { (*CONTEXTS.get()).iter_mut().enumerate() } {
+    // SAFETY: the page is the firmware's, and nothing else refers to it yet; the stacks are statics.
+    let contexts = unsafe {
+        CONTEXTS.write([GuestContext::EMPTY; VCPUS]);
+        &mut *CONTEXTS
+    };
+    for (index, ctx) in contexts.iter_mut().enumerate() {
         ctx.host_stack = STACKS[index].top();
         ctx.fault_stack = FAULT_STACKS[index].top();
         ctx.host_toc = toc;
+        ctx.host_msr = msr::HOST;
         ctx.handler = match manifest.debug_fault {
             DEBUG_FAULT_NONE => handle_exit as *const () as u64,
             DEBUG_FAULT_ASSERT => assert_fails as *const () as u64,
@@ -159,7 +167,7 @@ extern "C" fn thread_main(_: u64, _: u64) -> ! {
 /// A vCPU's core, from here to the guest's first instruction on it.
 fn run(index: usize) -> ! {
     let offset = &raw const p9_enter as u64 - &raw const p9_vectors_start as u64;
-    let context = CONTEXTS.get().cast::<GuestContext>().wrapping_add(index);
+    let context = CONTEXTS.cast::<GuestContext>().wrapping_add(index);
     // SAFETY: the context and the vCPU are this core's alone from here on; all that they refer to
     // stood before. The copied assembly never returns.
     unsafe {
@@ -178,18 +186,19 @@ fn run(index: usize) -> ! {
             phases::close(cpu::timebase(), &|line| board.below.console_print(line));
         }
         death::check(index);
-        asm!("mtctr {0}", "bctr", in(reg) VECTORS + offset, in("r3") context, options(noreturn));
+        let enter = low::VECTORS[0] + offset;
+        asm!("mtctr {0}", "bctr", in(reg) enter, in("r3") context, options(noreturn));
     }
 }
 
 /// Copies the vectors to where the core looks for them.
-unsafe fn install_vectors() {
+unsafe fn install_vectors(to: u64) {
     let source = &raw const p9_vectors_start;
     let len = &raw const p9_vectors_end as usize - source as usize;
     // SAFETY: the caller vouches for the destination; the source is the block between two symbols.
     unsafe {
-        core::ptr::copy_nonoverlapping(source, VECTORS as *mut u8, len);
-        cpu::flush_code(VECTORS, len as u64);
+        core::ptr::copy_nonoverlapping(source, to as *mut u8, len);
+        cpu::flush_code(to, len as u64);
     }
 }
 
@@ -205,12 +214,20 @@ const HID0_ATTN: u64 = 1 << (63 - 3);
 /// HID0: hypervisor interrupts are little-endian (HILE), translation is radix. OPAL has set both.
 const HID0_OURS: u64 = 1 << (63 - 4) | 1 << (63 - 8);
 
-/// Writes the guest's entry of the partition table; returns the part that the guest changes.
-fn fill_partition_table(root: u64) -> &'static core::sync::atomic::AtomicU64 {
-    let [tree, process_table] = &PARTITION_TABLE.0[LPID as usize];
-    tree.store(anchorite_tables::radix::partition_entry(root).to_be(), Ordering::Relaxed);
-    process_table.store((1_u64 << 63).to_be(), Ordering::Relaxed);
-    process_table
+/// Writes the partition table: entry 0, by which the vectors' second copy translates, and the
+/// guest's. Returns the part that the guest changes.
+fn fill_partition_table(manifest: &Manifest) -> &'static core::sync::atomic::AtomicU64 {
+    /// Processes of the partition translate by radix trees too.
+    const RADIX: u64 = 1 << 63;
+    let fill = |lpid: u32, root, processes: u64| {
+        let [tree, process_table] = &PARTITION_TABLE.0[lpid as usize];
+        tree.store(radix::partition_entry(root).to_be(), Ordering::Relaxed);
+        process_table.store((RADIX | processes).to_be(), Ordering::Relaxed);
+        process_table
+    };
+    let Some(own) = manifest.part(PART_OWN_TABLES) else { panic!("no tables for the vectors") };
+    fill(OWN_LPID, own.dest, own.dest + own.size - PROCESS_TABLE_BYTES);
+    fill(LPID, manifest.table_root, 0)
 }
 
 /// Puts the vCPU's context where the vectors look for it, and sets every hypervisor register of this
@@ -225,7 +242,7 @@ unsafe fn own_core(context: *mut GuestContext) {
     // SAFETY: the table is whole. The registers change nothing for the firmware, which runs in real
     // mode with EE off.
     unsafe {
-        mtspr::<{ spr::HSPRG0 }>(context as u64);
+        mtspr::<{ spr::HSPRG0 }>(context as u64 | low::ALIAS);
         cpu::sync();
         mtspr::<{ spr::PTCR }>(table | PARTITION_TABLE_SIZE);
         mtspr::<{ spr::LPIDR }>(u64::from(LPID));
@@ -242,6 +259,7 @@ unsafe fn own_core(context: *mut GuestContext) {
         mtspr::<{ spr::HMER }>(0);
         // Machine checks from now on come to the vectors instead of stopping the machine.
         asm!("mfmsr {0}", "ori {0}, {0}, 0x1000", "mtmsrd {0}", out(reg) _, options(nostack));
+        cpu::tlb_invalidate(OWN_LPID, None, Scope::All);
         cpu::tlb_invalidate(LPID, None, Scope::All);
     }
 }

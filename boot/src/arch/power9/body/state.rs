@@ -5,8 +5,8 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use anchorite_hv::power9::{GuestContext, Shared, Vcpu};
 use anchorite_platform::powernv::{Board, PowerNv};
-use anchorite_spec::End;
 use anchorite_spec::manifest::VCPUS;
+use anchorite_spec::{End, low};
 
 use crate::own::{Late, Own, Stack};
 
@@ -27,9 +27,10 @@ pub struct Next {
 #[unsafe(export_name = "body_next")]
 pub static NEXT: Own<Next> =
     Own::new(Next { stack: BOOT_STACK.first(), function: super::body_main });
-/// The vCPUs' registers.
-pub static CONTEXTS: Own<[GuestContext; VCPUS]> = Own::new([GuestContext::EMPTY; VCPUS]);
-/// The partition table, of which one entry is used.
+/// The vCPUs' registers, alone in a page that the vectors reach.
+pub const CONTEXTS: *mut [GuestContext; VCPUS] = low::CONTEXTS.base as *mut _;
+const _: () = assert!(size_of::<[GuestContext; VCPUS]>() as u64 <= low::CONTEXTS.size);
+/// The partition table, of which two entries are used.
 pub static PARTITION_TABLE: PartitionTable =
     PartitionTable([const { [const { AtomicU64::new(0) }; 2] }; 256]);
 /// The machine, once it stands.
@@ -51,7 +52,8 @@ pub static FAULT_STACKS: [Stack<8192>; VCPUS] = [const { Stack::new() }; VCPUS];
 
 /// The number of the vCPU that a context belongs to.
 pub fn index_of(context: *const GuestContext) -> usize {
-    let distance = (context as usize).wrapping_sub(CONTEXTS.get() as usize);
+    let real = context as u64 & !low::ALIAS;
+    let distance = real.wrapping_sub(low::CONTEXTS.base) as usize;
     (distance / size_of::<GuestContext>()).min(VCPUS - 1)
 }
 

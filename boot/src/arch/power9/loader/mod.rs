@@ -9,10 +9,10 @@ use core::cell::OnceCell;
 
 use anchorite_platform::powernv::opal::{OpalError, code};
 use anchorite_platform::powernv::{Bare, Below, BootInfo, Opal, core as cpu};
-use anchorite_spec::Range;
 use anchorite_spec::manifest::{
     ARCH_POWER9, BOOT_BARE, BOOT_OPAL_PAYLOAD, IMAGE_OFFSET, Manifest, PART_BODY,
 };
+use anchorite_spec::{Range, low};
 
 use crate::say::say;
 use crate::{clock, end, guest, image, restart, say, tree};
@@ -29,7 +29,7 @@ pub const ARCH: u32 = ARCH_POWER9;
 pub const BOOTS: &[u32] = &[BOOT_OPAL_PAYLOAD, BOOT_BARE];
 /// Memory that an epitaph may be written to before the manifest is trusted: above the vectors,
 /// below the load window.
-pub const EPITAPH_WINDOW: Range = Range::new(0x2000, 0x2000_0000 - 0x2000);
+pub const EPITAPH_WINDOW: Range = Range::new(low::MEMORY.size, 0x2000_0000 - low::MEMORY.size);
 
 /// Entered by `start.S`. Never returns.
 #[unsafe(no_mangle)]
