@@ -45,6 +45,9 @@ pub struct BuildArgs {
     /// The number of vCPUs, instead of the config's
     #[arg(long, value_name = "N")]
     pub vcpus: Option<u32>,
+    /// The private key to sign with, instead of the config's image.sign_key
+    #[arg(long, value_name = "FILE")]
+    pub sign_key: Option<PathBuf>,
     /// Where to put the image (an ELF64)
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
@@ -58,9 +61,26 @@ pub struct InspectArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Go on when a digest is wrong, to judge the rest
+    /// Go on when a digest or the signature is wrong, to judge the rest
     #[arg(long)]
     pub ignore_digests: bool,
+    /// Check the signature with this public key, whichever the image's own loader holds
+    #[arg(long, value_name = "FILE")]
+    pub public_key: Option<PathBuf>,
+}
+
+/// What `sign` takes.
+#[derive(Args, Debug, Clone)]
+pub struct SignArgs {
+    /// The image: an ELF, or packed as `raw` or `arm64-image`
+    pub image: PathBuf,
+    /// The private key: Ed25519 in PEM or DER (PKCS#8), as `openssl genpkey -algorithm ed25519` writes
+    /// it, or its 32 bytes
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// Where to put the signed image, instead of in the image's place
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 /// What `diff` takes.
@@ -200,6 +220,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Boot an image in QEMU; the exit code tells how the guest ended
     Run(RunArgs),
+    /// Sign an image with a key that was not there when it was built
+    Sign(SignArgs),
     /// Read the exit ledger of a running machine or of a dump
     Stats(StatsArgs),
     /// What the guest recipes need

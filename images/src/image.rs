@@ -7,7 +7,8 @@ use std::fmt;
 
 use anchorite_spec::form::HEADER_BYTES;
 use anchorite_spec::manifest::{self, IMAGE_OFFSET, PART_LOADER, Part};
-use anchorite_spec::{Form, Manifest};
+use anchorite_spec::trust::LOADER_OFFSET;
+use anchorite_spec::{Form, Manifest, Trust};
 use sha2::{Digest, Sha256};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -23,16 +24,14 @@ pub mod loader_header {
     pub const MEMORY_SIZE: usize = 0x18;
     /// The loader's place in the image file.
     pub const FILE_OFFSET: usize = 0x20;
-    /// Bytes of the header, first instruction included.
-    pub const SIZE: usize = 0x28;
     /// arm64: the machine's flash, where the loader cannot run as it lies.
     pub const FLASH_BASE: usize = 0x28;
     /// arm64: how much flash there is.
     pub const FLASH_SIZE: usize = 0x30;
     /// arm64: where a loader in flash copies itself to.
     pub const COPY: usize = 0x38;
-    /// Bytes of arm64's header.
-    pub const ARM64_SIZE: usize = 0x40;
+    /// Bytes of the header, first instruction and [`anchorite_spec::Trust`] included.
+    pub const SIZE: usize = 0x80;
 }
 
 /// Why a file is no image that can be used.
@@ -135,6 +134,12 @@ impl<'a> ImageFile<'a> {
         Some(bytes)
     }
 
+    /// What the image's loader demands of it.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        trust(self.bytes, &self.manifest)
+    }
+
     /// Checks what the machine needs before the firmware can check anything itself: the header with
     /// the rest of the frame, the manifest and the loader.
     ///
@@ -204,6 +209,16 @@ pub fn part_bytes<'a>(bytes: &'a [u8], part: &Part) -> Option<&'a [u8]> {
     let start = usize::try_from(part.offset).ok()?;
     let end = usize::try_from(part.offset.checked_add(part.size)?).ok()?;
     bytes.get(start..end)
+}
+
+/// What an image's loader demands of it.
+#[must_use]
+pub fn trust(bytes: &[u8], manifest: &Manifest) -> Trust {
+    let loader = manifest.part(PART_LOADER).and_then(|part| part_bytes(bytes, part));
+    let found = loader.and_then(|loader| loader.get(LOADER_OFFSET..));
+    found
+        .and_then(|found| Trust::read_from_prefix(found).ok())
+        .map_or(Trust::NONE, |(trust, _)| trust)
 }
 
 /// SHA-256 of some bytes.

@@ -17,6 +17,7 @@ mod guests;
 mod image;
 mod initramfs;
 mod inspect;
+mod keys;
 mod last_words;
 mod new;
 mod pack;
@@ -24,6 +25,7 @@ mod qemu;
 mod qmp;
 mod run;
 mod say;
+mod sign;
 mod stats;
 mod terminal;
 
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         cli::Command::New(args) => new::new(&args),
         cli::Command::Pack(args) => pack::pack(&args),
         cli::Command::Run(args) => run::run(&args),
+        cli::Command::Sign(args) => sign::sign(&args),
         cli::Command::Stats(args) => stats::stats(&args),
         cli::Command::Inspect(args) => inspect::inspect(&args),
     };

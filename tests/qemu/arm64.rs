@@ -9,7 +9,7 @@ use anchorite_tests::image::{Image, image_of};
 use anchorite_tests::kexec::{self, ARM64, CRASH_MEMORY};
 use anchorite_tests::monitor::Monitor;
 use anchorite_tests::stats::QemuLog;
-use anchorite_tests::{Tests, arm64_board, live, restart, stats, wait_until};
+use anchorite_tests::{Tests, arm64_board, live, restart, stats, told, wait_until};
 use anyhow::{Context, Result, ensure};
 
 use crate::arm64_boots::{CONSOLE, FEATURES, LOAD, NOTHING_ELSE, OLD_CORE};
@@ -75,7 +75,8 @@ fn linux_6_1_on_an_old_core() -> Result<()> {
 
 /// The UART is the guest's: what passes here passes through nothing of the firmware.
 fn console_both_ways() -> Result<()> {
-    let (mut guest, _) = CONSOLE.shell()?;
+    let (mut guest, image) = CONSOLE.shell()?;
+    told::digests(&mut guest, &image.path)?;
     console::both_ways_at_once(&mut guest, None)?;
     guest.power_off()?;
     Ok(())

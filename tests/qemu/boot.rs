@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, default_image, image, kernel, power_off_image};
-use anchorite_tests::{Tests, anchorite, output};
+use anchorite_tests::{Tests, anchorite, output, told};
 use anyhow::{Context, Result, ensure};
 
 pub const TESTS: Tests = &[
@@ -42,7 +42,9 @@ fn to_shell_and_off(mut guest: Guest, version: &str) -> Result<()> {
 }
 
 fn the_shell_can_be_worked_in() -> Result<()> {
-    let mut guest = Guest::boot(&default_image()?.path, &[])?;
+    let image = default_image()?;
+    let mut guest = Guest::boot(&image.path, &[])?;
+    told::digests(&mut guest, &image.path)?;
     // Job control and ^C, a pipeline, files, the clock.
     guest.send(b"sh -c 'echo be\"\"gun; exec sleep 1000'\n")?;
     guest.expect("begun", Duration::from_secs(60))?;

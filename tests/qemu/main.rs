@@ -18,6 +18,7 @@ mod ledger;
 mod probe;
 mod restart;
 mod smp;
+mod trust;
 mod u_boot;
 
 use std::process::ExitCode;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         probe::TESTS,
         restart::TESTS,
         smp::TESTS,
+        trust::TESTS,
         u_boot::TESTS,
     ]
     .concat();

@@ -14,6 +14,7 @@ pub mod monitor;
 pub mod probe;
 pub mod restart;
 pub mod stats;
+pub mod told;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};

@@ -34,6 +34,7 @@ pub fn fill(image: u64, manifest: &Manifest, seed: Option<[u8; 32]>) {
     // SAFETY: as above; the heap is used no more.
     timed(Phase::Zeroing, || unsafe { arch::zero(scratch.base, scratch.base + scratch.size) });
     plant_seed(manifest, &memory, seed);
+    timed(Phase::Unpacking, || plant_digest(manifest, &memory));
 }
 
 /// The end of the largest stretch of guest RAM behind all parts; nothing if all parts are stored as
@@ -93,6 +94,20 @@ fn unpack(image: u64, part: &Part, memory: &GuestMemory) {
 
 fn refuse(part: &Part, what: &str) -> ! {
     end(End::ImageRefused, format_args!("part {} {what}", part_name(part.kind)))
+}
+
+/// Puts the manifest's digest into the guest's tree, which cannot hold it when it is built: the digest
+/// covers the tree.
+fn plant_digest(manifest: &Manifest, memory: &GuestMemory) {
+    if manifest.guest_digest_offset == 0 {
+        return;
+    }
+    let at = Gpa(manifest.guest_tree + manifest.guest_digest_offset);
+    if let (Ok(property), Ok(host)) = (memory.view(at, 32), memory.translate(at, 32)) {
+        property.write(0, &manifest.digest);
+        // SAFETY: guest RAM, as `translate` found.
+        unsafe { arch::publish(host.0, 32) };
+    }
 }
 
 /// Puts the seed into the guest's tree. Without one the property goes: a pool that is fed what

@@ -8,17 +8,20 @@ use anchorite_spec::manifest::{
     part_name,
 };
 use anchorite_spec::phases::Phase;
-use anchorite_spec::{End, Form, Range};
+use anchorite_spec::trust::LOADER_OFFSET;
+use anchorite_spec::{End, Form, Range, Trust};
 use sha2::{Digest, Sha256};
 use zerocopy::IntoBytes;
 
 use crate::arch;
 use crate::clock::timed;
 use crate::end::{self, end};
+use crate::signature;
 use crate::tree::{self, mismatch};
 
-/// Checks the manifest, and ends the boot if it is not as built.
-pub fn verify_manifest(manifest: &Manifest) {
+/// Checks the manifest, and ends the boot if it is not as built or not one that this loader is to
+/// start. `own` is the loader.
+pub fn verify_manifest(manifest: &Manifest, own: u64) {
     let epitaph = Range::new(manifest.epitaph, size_of::<anchorite_spec::Epitaph>() as u64);
     if arch::EPITAPH_WINDOW.contains(epitaph) && manifest.epitaph.is_multiple_of(8) {
         end::epitaph_at(manifest.epitaph);
@@ -26,8 +29,13 @@ pub fn verify_manifest(manifest: &Manifest) {
     if manifest.magic != MAGIC || manifest.version != VERSION {
         refuse(format_args!("there is no manifest of this version; build the image again"));
     }
-    if timed(Phase::Digests, || manifest_digest(manifest)) != manifest.digest {
+    if timed(Phase::Digests, || manifest_digest(manifest, &[DIGEST])) != manifest.digest {
         refuse(format_args!("the manifest was changed after the build"));
+    }
+    // SAFETY: the builder left room for it in the loader's header.
+    let trust = unsafe { &*((own + LOADER_OFFSET as u64) as *const Trust) };
+    if trust.is_required() {
+        timed(Phase::Signature, || signature::verify(manifest, trust));
     }
     end::epitaph_at(manifest.epitaph);
     if manifest.arch != arch::ARCH || !arch::BOOTS.contains(&manifest.boot) {
@@ -111,18 +119,25 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-fn refuse(reason: core::fmt::Arguments) -> ! {
+/// Ends the boot: this image is not to be started.
+pub fn refuse(reason: core::fmt::Arguments) -> ! {
     end(End::ImageRefused, reason)
 }
 
-/// SHA-256 of the manifest with its digest field zero.
-fn manifest_digest(manifest: &Manifest) -> [u8; 32] {
+/// [`Manifest::digest`]: its place in the manifest, and its size.
+pub const DIGEST: (usize, usize) = (offset_of!(Manifest, digest), 32);
+
+/// SHA-256 of the manifest with these fields, in ascending order, zero.
+pub fn manifest_digest(manifest: &Manifest, zero: &[(usize, usize)]) -> [u8; 32] {
     let bytes = manifest.as_bytes();
-    let at = offset_of!(Manifest, digest);
     let mut hash = Sha256::new();
-    hash.update(&bytes[..at]);
-    hash.update([0; 32]);
-    hash.update(&bytes[at + 32..]);
+    let mut from = 0;
+    for (at, size) in zero {
+        hash.update(&bytes[from..*at]);
+        (0..*size).for_each(|_| hash.update([0]));
+        from = at + size;
+    }
+    hash.update(&bytes[from..]);
     hash.finalize().into()
 }
 

@@ -22,4 +22,6 @@ mod heap;
 mod image;
 mod restart;
 mod say;
+#[cfg_attr(not(feature = "verify"), path = "no_signature.rs")]
+mod signature;
 mod tree;

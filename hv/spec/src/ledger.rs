@@ -9,7 +9,7 @@ use crate::ExitReason;
 use crate::phases::Phases;
 
 /// First bytes of a [`Ledger`].
-pub const MAGIC: [u8; 8] = *b"LEDGER\0\x03";
+pub const MAGIC: [u8; 8] = *b"LEDGER\0\x04";
 /// Counters in a row; [`ExitReason`] uses the first of them.
 pub const SLOTS: usize = 96;
 /// Rows.

@@ -16,6 +16,7 @@ pub mod papr;
 pub mod phases;
 pub mod reason;
 pub mod rtas;
+pub mod trust;
 
 pub use anchor::Anchor;
 pub use epitaph::{End, Epitaph};
@@ -23,6 +24,7 @@ pub use form::Form;
 pub use ledger::Ledger;
 pub use manifest::Manifest;
 pub use reason::ExitReason;
+pub use trust::Trust;
 
 /// A half-open range of bytes in some address space.
 #[repr(C)]

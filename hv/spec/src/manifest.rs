@@ -11,7 +11,7 @@ use crate::Range;
 /// First bytes of a [`Manifest`].
 pub const MAGIC: [u8; 8] = *b"ANCHORIT";
 /// Layout version; a reader refuses any other.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 /// Where the manifest stands in the image file.
 pub const IMAGE_OFFSET: u64 = 0x1000;
 
@@ -268,6 +268,10 @@ pub struct Manifest {
     pub build_id: [u8; 32],
     /// SHA-256 of [`Manifest::frame`]'s bytes, in file order.
     pub frame_digest: [u8; 32],
+    /// Ed25519 signature of [`crate::trust::message`], or [`crate::trust::UNSIGNED`].
+    pub signature: [u8; 64],
+    /// The image's version, by which a loader tells a newer from an older one.
+    pub image_version: u64,
     /// The board's name.
     pub board: Name,
     /// One of the `ARCH_*` numbers.
@@ -331,6 +335,8 @@ pub struct Manifest {
     pub guest_tree: u64,
     /// Offset in the guest's tree of the 32 bytes that become `/chosen/rng-seed` at boot; 0 if none.
     pub guest_seed_offset: u64,
+    /// Offset in the guest's tree of the 32 bytes that become this manifest's digest at boot.
+    pub guest_digest_offset: u64,
     /// Guest real address of the XIVE OS TIMA page, as the guest sees it.
     pub xive_tima_guest: u64,
     /// Host real address of that page; the machine's tree must agree.

@@ -22,15 +22,17 @@ pub enum Phase {
     Zeroing = 3,
     /// What only a debug boot writes to the console.
     Report = 4,
+    /// The manifest's Ed25519 signature, if the loader demands one.
+    Signature = 5,
 }
 
 /// How many there are.
-pub const PHASES: usize = 5;
+pub const PHASES: usize = 6;
 
 impl Phase {
     /// Every phase, in the order of their numbers.
     pub const ALL: [Self; PHASES] =
-        [Self::SetUp, Self::Digests, Self::Unpacking, Self::Zeroing, Self::Report];
+        [Self::SetUp, Self::Digests, Self::Unpacking, Self::Zeroing, Self::Report, Self::Signature];
 
     /// The name in `@boot` lines and in `anchorite stats`.
     #[must_use]
@@ -41,6 +43,7 @@ impl Phase {
             Self::Unpacking => "unpacking",
             Self::Zeroing => "zeroing",
             Self::Report => "report",
+            Self::Signature => "signature",
         }
     }
 }
@@ -96,8 +99,8 @@ mod tests {
         phases.add(Phase::Zeroing, 7);
         assert!(!phases.is_closed());
         phases.close(1100);
-        assert_eq!(phases.ticks, [43, 50, 0, 7, 0]);
+        assert_eq!(phases.ticks, [43, 50, 0, 7, 0, 0]);
         assert!(phases.is_closed());
-        assert_eq!(phases.list().last(), Some((Phase::Report, 0)));
+        assert_eq!(phases.list().last(), Some((Phase::Signature, 0)));
     }
 }

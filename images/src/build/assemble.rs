@@ -6,9 +6,11 @@
 use anchorite_spec::form::{HEADER_BYTES, SECTION_TABLE_BYTES};
 use anchorite_spec::manifest::{IMAGE_OFFSET, PARTS, Part};
 use anchorite_spec::{Form, Manifest, Range};
+use ed25519_dalek::SigningKey;
 use zerocopy::IntoBytes;
 
 use crate::image::{digest, frame_digest, manifest_digest};
+use crate::keys;
 
 const PART_ALIGN: u64 = 0x1000;
 
@@ -43,9 +45,9 @@ pub fn offsets(drafts: &[Draft], first: u64) -> Vec<u64> {
         .collect()
 }
 
-/// Makes the file. `manifest` is complete but for parts, image size and digest.
+/// Makes the file. `manifest` is complete but for parts, image size, signature and digest.
 #[must_use]
-pub fn assemble(mut manifest: Manifest, drafts: &[Draft]) -> Vec<u8> {
+pub fn assemble(mut manifest: Manifest, drafts: &[Draft], key: Option<&SigningKey>) -> Vec<u8> {
     let offsets = offsets(drafts, first_offset(manifest.load_window, manifest.vectors));
     let end = offsets
         .last()
@@ -71,6 +73,9 @@ pub fn assemble(mut manifest: Manifest, drafts: &[Draft]) -> Vec<u8> {
     }
     image.resize(manifest.image_size as usize, 0);
     manifest.frame_digest = frame_digest(&image, &manifest).unwrap_or_default();
+    if let Some(key) = key {
+        manifest.signature = keys::sign(&manifest, key);
+    }
     manifest.digest = manifest_digest(&manifest);
     let at = IMAGE_OFFSET as usize;
     image[at..at + size_of::<Manifest>()].copy_from_slice(manifest.as_bytes());

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The firmware's own two programs: the resident body, linked here to its final address, and the
 //! loader, which runs wherever it was put.
-use anchorite_spec::Range;
+use anchorite_spec::trust::LOADER_OFFSET as TRUST;
+use anchorite_spec::{Range, Trust};
 use anyhow::{Context, bail, ensure};
 use object::elf::EM_AARCH64;
+use zerocopy::IntoBytes;
 
 use super::elf::Elf;
 use crate::image::loader_header as header;
@@ -77,6 +79,8 @@ pub struct LoaderPlace {
     pub stack_top: u64,
     /// arm64: the machine's flash, and where a loader in it copies itself to.
     pub flash: Option<(Range, u64)>,
+    /// What it demands of the image.
+    pub trust: Trust,
 }
 
 /// The loader as memory, its header not yet filled in.
@@ -87,8 +91,7 @@ pub fn loader(elf: &[u8], machine: u16) -> anyhow::Result<Vec<u8>> {
     let elf = Elf::parse(elf, machine).context("the firmware's loader")?;
     let mut flat = flatten(&elf)?;
     ensure!(elf.entry() == 0, "the firmware's loader must be entered at its first byte");
-    let header = if machine == EM_AARCH64 { header::ARM64_SIZE } else { header::SIZE };
-    ensure!(flat.bytes.len() >= header, "the firmware's loader has no header");
+    ensure!(flat.bytes.len() >= header::SIZE, "the firmware's loader has no header");
     flat.bytes.resize(usize::try_from(flat.memory_size)?, 0);
     Ok(flat.bytes)
 }
@@ -106,6 +109,8 @@ pub fn place_loader(loader: &mut [u8], place: &LoaderPlace) {
         put(header::FLASH_SIZE, flash.size);
         put(header::COPY, copy);
     }
+    let trust = place.trust.as_bytes();
+    loader[TRUST..TRUST + trust.len()].copy_from_slice(trust);
 }
 
 /// No firmware is larger; a file that claims more is damaged.

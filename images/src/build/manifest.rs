@@ -4,17 +4,19 @@ use anchorite_spec::manifest::{
     Arm64, EARLIER_RANGES, FORWARD, MAGIC, MAPPINGS, Mapping, Name, PARTS, Part, RAM_RANGES, VCPUS,
     VERSION,
 };
-use anchorite_spec::{Manifest, Range};
+use anchorite_spec::trust::UNSIGNED;
+use anchorite_spec::{Manifest, Range, Trust};
 use anchorite_tables::stage2::Stage2;
 use anyhow::ensure;
 use sha2::{Digest, Sha256};
-use zerocopy::FromZeros;
+use zerocopy::{FromZeros, IntoBytes};
 
 use super::Inputs;
 use super::firmware::Body;
 use super::kernel::Kernel;
 use super::layout::FirmwareLayout;
 use super::tables::Tables;
+use super::tree::GuestTree;
 use crate::config::Loaded;
 use crate::config::checked::Config;
 use crate::config::overrides::Override;
@@ -26,6 +28,8 @@ pub struct Facts<'a> {
     pub loaded: &'a Loaded,
     /// The inputs.
     pub inputs: &'a Inputs,
+    /// See [`build_id`].
+    pub build_id: [u8; 32],
     /// Where the firmware's memory goes.
     pub layout: &'a FirmwareLayout,
     /// The body.
@@ -38,8 +42,8 @@ pub struct Facts<'a> {
     pub kernel: &'a Kernel,
     /// Guest real address of the device tree.
     pub tree_address: u64,
-    /// Offset of the seed in the device tree.
-    pub seed_offset: u64,
+    /// The device tree.
+    pub tree: &'a GuestTree,
 }
 
 impl Facts<'_> {
@@ -58,7 +62,9 @@ impl Facts<'_> {
             size: size_of::<Manifest>() as u32,
             digest: [0; 32],
             frame_digest: [0; 32],
-            build_id: self.build_id(),
+            signature: UNSIGNED,
+            image_version: config.signing.version,
+            build_id: self.build_id,
             board: Name::new(&config.board),
             arch: platform.arch,
             boot: platform.boot,
@@ -88,7 +94,8 @@ impl Facts<'_> {
             resident_bytes: self.body.bytes.len() as u64,
             guest_entry: self.kernel.entry,
             guest_tree: self.tree_address,
-            guest_seed_offset: self.seed_offset,
+            guest_seed_offset: self.tree.seed_offset,
+            guest_digest_offset: self.tree.digest_offset,
             xive_tima_guest: guest.xive.tima,
             xive_tima_host: guest.xive.tima_host,
             xive_esb_guest: guest.xive.esb,
@@ -99,27 +106,8 @@ impl Facts<'_> {
             parts: [Part::new_zeroed(); PARTS],
             mappings: fill(self.mappings, [Mapping::new_zeroed(); MAPPINGS])?,
             sources: text(&self.sources()),
-            overrides: text(&overrides(&self.loaded.overrides)),
+            overrides: text(&overrides(recorded(self.loaded))),
         })
-    }
-
-    /// SHA-256 over the digests of everything that decides an image's bytes.
-    fn build_id(&self) -> [u8; 32] {
-        let initrd = self.inputs.initrd.as_ref().map_or(&[][..], |initrd| &initrd.bytes);
-        let over: String =
-            self.loaded.overrides.iter().map(|o| format!("{}={}\n", o.key, o.value)).collect();
-        let inputs = [
-            env!("CARGO_PKG_VERSION").as_bytes(),
-            self.loaded.text.as_bytes(),
-            over.as_bytes(),
-            &self.inputs.loader,
-            &self.inputs.body,
-            &self.inputs.kernel.bytes,
-            initrd,
-        ];
-        let mut hash = Sha256::new();
-        inputs.iter().for_each(|input| hash.update(digest(input)));
-        hash.finalize().into()
     }
 
     /// What the guest was built from.
@@ -136,6 +124,32 @@ impl Facts<'_> {
         }
         lines
     }
+}
+
+/// SHA-256 over the digests of everything that decides an image's bytes, its signature apart.
+#[must_use]
+pub fn build_id(loaded: &Loaded, inputs: &Inputs, trust: &Trust) -> [u8; 32] {
+    let initrd = inputs.initrd.as_ref().map_or(&[][..], |initrd| &initrd.bytes);
+    let over: String = recorded(loaded).map(|o| format!("{}={}\n", o.key, o.value)).collect();
+    let inputs = [
+        env!("CARGO_PKG_VERSION").as_bytes(),
+        loaded.text.as_bytes(),
+        over.as_bytes(),
+        &inputs.loader,
+        &inputs.body,
+        &inputs.kernel.bytes,
+        initrd,
+        trust.as_bytes(),
+    ];
+    let mut hash = Sha256::new();
+    inputs.iter().for_each(|input| hash.update(digest(input)));
+    hash.finalize().into()
+}
+
+/// The overrides that the image tells of. Where a private key lies is nobody's business, and what it
+/// does the signature shows.
+fn recorded(loaded: &Loaded) -> impl Iterator<Item = &Override> {
+    loaded.overrides.iter().filter(|over| over.key != "image.sign_key")
 }
 
 fn arm64(config: &Config, body: &Body) -> anyhow::Result<Arm64> {
@@ -162,14 +176,13 @@ fn arm64(config: &Config, body: &Body) -> anyhow::Result<Arm64> {
 }
 
 /// The overrides as lines. A long value is named by its digest, so that all keys stay readable.
-fn overrides(list: &[Override]) -> Vec<String> {
+fn overrides<'a>(list: impl Iterator<Item = &'a Override>) -> Vec<String> {
     const LONG: usize = 96;
-    list.iter()
-        .map(|over| match over.value.replace('\n', " ") {
-            value if value.len() <= LONG => format!("{}={value}", over.key),
-            value => format!("{}=sha256:{}", over.key, &hex(&digest(value.as_bytes()))[..32]),
-        })
-        .collect()
+    list.map(|over| match over.value.replace('\n', " ") {
+        value if value.len() <= LONG => format!("{}={value}", over.key),
+        value => format!("{}=sha256:{}", over.key, &hex(&digest(value.as_bytes()))[..32]),
+    })
+    .collect()
 }
 
 /// Whole lines as far as there is room, padded with zeros. What is left out is told.

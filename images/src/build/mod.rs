@@ -19,8 +19,10 @@ mod report;
 mod rtas;
 mod sniff;
 mod tables;
+mod told;
 pub mod tree;
 mod tree_arm64;
+mod trust;
 mod unpack;
 
 use std::path::Path;
@@ -46,6 +48,10 @@ pub use inputs::root;
 use inputs::{Input, Kind};
 use kernel::Kernel;
 use layout::{FirmwareLayout, GuestLayout, GuestSizes};
+use told::Told;
+
+/// The device tree's place among the parts.
+const TREE: usize = 3;
 
 /// Runs the command.
 ///
@@ -95,7 +101,7 @@ pub struct Preflight {
     pub not_proved: Vec<String>,
 }
 
-/// Judges the guest's files, where they go, and, if the firmware is built, the image's size.
+/// Judges the guest's files and the keys, where they go, and, if the firmware is built, the image's size.
 ///
 /// # Errors
 /// A failure that is no mistake in the input.
@@ -105,6 +111,9 @@ pub fn preflight(loaded: &Loaded) -> anyhow::Result<Preflight> {
     let mut result = Preflight::default();
     let files = result.files(&root, &config.files())?;
     let (Some(kernel), initrd) = (files.kernel, files.initrd) else { return Ok(result) };
+    if !result.mistakes.is_empty() {
+        return Ok(result);
+    }
     if initrd.is_none() && config.guest.initrd.is_some() {
         return Ok(result);
     }
@@ -163,9 +172,9 @@ struct Files {
 }
 
 impl Preflight {
-    /// Reads the guest's files and judges each by itself.
+    /// Reads the guest's files and the keys, and judges each by itself.
     fn files(&mut self, root: &Path, named: &GuestFiles) -> anyhow::Result<Files> {
-        let GuestFiles { platform, format, kernel, initrd } = named;
+        let GuestFiles { platform, format, kernel, initrd, keys } = named;
         let read = |named: &Placed<String>, kind| inputs::guest_file(root, platform, named, kind);
         let kernel = kernel.as_ref().map(|named| {
             let input = read(named, Kind::Kernel)?;
@@ -177,6 +186,7 @@ impl Preflight {
             initrd::check(&input)?;
             Ok(input)
         });
+        self.keep(trust::keys(keys))?;
         Ok(Files {
             kernel: kernel.map(|kernel| self.keep(kernel)).transpose()?.flatten(),
             initrd: initrd.map(|initrd| self.keep(initrd)).transpose()?.flatten(),
@@ -205,15 +215,16 @@ impl Preflight {
 pub fn image(loaded: &Loaded) -> Result<Vec<u8>, Fault> {
     let config = &loaded.config;
     let root = inputs::root()?;
+    let loader = if config.signing.required { "loader-verify.elf" } else { "loader.elf" };
     let inputs = Inputs {
         kernel: inputs::guest_file(&root, &config.platform, &config.guest.kernel, Kind::Kernel)?,
         initrd: initrd(&root, config)?,
-        loader: inputs::firmware_file(&root, config.platform.family, "loader.elf")?,
+        loader: inputs::firmware_file(&root, config.platform.family, loader)?,
         body: inputs::firmware_file(&root, config.platform.family, "body.elf")?,
     };
+    let keys = trust::keys(&config.signing.keys)?;
     let kernel = kernel::lay_out(&inputs.kernel, config)?;
     let guest = guest_layout(config, &kernel, inputs.initrd.as_ref())?;
-    let tree = tree::make(config, &guest);
 
     let memory = config.firmware.value;
     let machine = config.platform.elf;
@@ -229,7 +240,6 @@ pub fn image(loaded: &Loaded) -> Result<Vec<u8>, Fault> {
         loader_draft(firmware::loader(&inputs.loader, machine)?),
         body_draft(&body, layout.body),
         host_draft(PART_TABLES, tables.root, tables.bytes.clone()),
-        guest_draft(PART_GUEST_TREE, guest.tree.base, tree.bytes.clone(), guest.tree.size),
     ];
     if config.platform.arch == ARCH_POWER9 {
         let own = tables::own(layout.own_tables).map_err(anyhow::Error::new)?;
@@ -246,22 +256,29 @@ pub fn image(loaded: &Loaded) -> Result<Vec<u8>, Fault> {
         manifest: IMAGE_OFFSET,
         stack_top: layout.stack.base + layout.stack.size,
         flash: config.platform.arm.map(|arm| (arm.flash, config.platform.load_window.base)),
+        trust: keys.trust(config),
     };
     firmware::place_loader(&mut drafts[0].bytes, &place);
+
+    let build_id = manifest::build_id(loaded, &inputs, &place.trust);
+    let tree = tree::make(config, &guest, &Told::of(config, build_id, &drafts));
+    let held = guest_draft(PART_GUEST_TREE, guest.tree.base, tree.bytes.clone(), guest.tree.size);
+    drafts.insert(TREE, held);
 
     let manifest = manifest::Facts {
         loaded,
         inputs: &inputs,
+        build_id,
         layout: &layout,
         body: &body,
         tables: &tables,
         mappings: &mappings,
         kernel: &kernel,
         tree_address: guest.tree.base,
-        seed_offset: tree.seed_offset,
+        tree: &tree,
     }
     .manifest()?;
-    let image = assemble::assemble(manifest, &drafts);
+    let image = assemble::assemble(manifest, &drafts, keys.private.as_ref());
     check_size(config, image.len() as u64)?;
     Ok(image)
 }
@@ -282,7 +299,7 @@ fn guest_layout(
     let draft = GuestLayout { initrd: initrd.map(|_| Range::default()), ..GuestLayout::default() };
     let sizes = GuestSizes {
         initrd: initrd.map(|initrd| initrd.bytes.len() as u64),
-        tree: tree::make(config, &draft).bytes.len() as u64,
+        tree: tree::make(config, &draft, &Told::blank(config, initrd.is_some())).bytes.len() as u64,
         rtas: if config.platform.arch == ARCH_POWER9 { rtas::MEMORY } else { 0 },
     };
     GuestLayout::new(config, kernel.memory, sizes)

@@ -10,6 +10,7 @@ use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 
 use super::layout::GuestLayout;
 use super::rtas::MEMORY as RTAS_MEMORY;
+use super::told::{self, Told};
 use crate::config::checked::{Config, XIVE_PAGE};
 
 /// The console's unit address, which is also its terminal number in hypercalls.
@@ -54,13 +55,15 @@ pub struct GuestTree {
     pub bytes: Vec<u8>,
     /// Where `/chosen/rng-seed` stands in it.
     pub seed_offset: u64,
+    /// Where the manifest's digest stands in it.
+    pub digest_offset: u64,
 }
 
 /// Makes the tree. Its size does not depend on the addresses in `layout`.
 #[must_use]
-pub fn make(config: &Config, layout: &GuestLayout) -> GuestTree {
+pub fn make(config: &Config, layout: &GuestLayout, told: &Told) -> GuestTree {
     if config.platform.arm.is_some() {
-        return super::tree_arm64::make(config, layout);
+        return super::tree_arm64::make(config, layout, told);
     }
     let mut tree = DeviceTree::new();
     tree.memory_reservations = layout
@@ -70,7 +73,7 @@ pub fn make(config: &Config, layout: &GuestLayout) -> GuestTree {
         .map(|range| MemoryReservation::new(range.base, range.size))
         .collect();
     fill_root(&mut tree.root, config);
-    tree.root.add_child(chosen(config, layout));
+    tree.root.add_child(chosen(config, layout, told));
     for memory in &config.guest.memory {
         let range = memory.value.guest;
         let mut node = DeviceTreeNode::new_unchecked(format!("memory@{:x}", range.base));
@@ -87,16 +90,19 @@ pub fn make(config: &Config, layout: &GuestLayout) -> GuestTree {
         set(&mut random, "compatible", "ibm,random");
         tree.root.add_child(random);
     }
-    with_seed(tree.to_dtb())
+    finish(tree.to_dtb())
 }
 
-/// Finds the seed's place and clears it.
-pub(super) fn with_seed(mut bytes: Vec<u8>) -> GuestTree {
-    let at = bytes.windows(SEED.len()).position(|window| window == SEED).unwrap_or(0);
-    if at != 0 {
-        bytes[at..at + SEED.len()].fill(0);
-    }
-    GuestTree { bytes, seed_offset: at as u64 }
+/// Finds the places that are filled in at boot, and clears them.
+pub(super) fn finish(mut bytes: Vec<u8>) -> GuestTree {
+    let [seed_offset, digest_offset] = [SEED, told::MANIFEST].map(|mark| {
+        let at = bytes.windows(mark.len()).position(|window| window == mark).unwrap_or(0);
+        if at != 0 {
+            bytes[at..at + mark.len()].fill(0);
+        }
+        at as u64
+    });
+    GuestTree { bytes, seed_offset, digest_offset }
 }
 
 fn fill_root(root: &mut DeviceTreeNode, config: &Config) {
@@ -109,7 +115,7 @@ fn fill_root(root: &mut DeviceTreeNode, config: &Config) {
     set(root, "ibm,plat-res-int-priorities", [7u32, 0xF8]);
 }
 
-fn chosen(config: &Config, layout: &GuestLayout) -> DeviceTreeNode {
+fn chosen(config: &Config, layout: &GuestLayout, told: &Told) -> DeviceTreeNode {
     let mut node = DeviceTreeNode::new_unchecked("chosen");
     set(&mut node, "bootargs", config.guest.cmdline.as_str());
     if let Some(initrd) = layout.initrd {
@@ -120,6 +126,7 @@ fn chosen(config: &Config, layout: &GuestLayout) -> DeviceTreeNode {
     set(&mut node, "linux,stdout-path", STDOUT);
     set(&mut node, "ibm,architecture-vec-5", vector_5());
     set(&mut node, "rng-seed", SEED);
+    node.add_child(told.node());
     node
 }
 

@@ -5,7 +5,8 @@ use dtoolkit::memreserve::MemoryReservation;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 
 use super::layout::GuestLayout;
-use super::tree::{GuestTree, SEED, cells, set, with_seed};
+use super::told::Told;
+use super::tree::{GuestTree, SEED, cells, finish, set};
 use crate::config::checked::{Config, Device, Model};
 use crate::config::platform::Arm;
 
@@ -21,7 +22,7 @@ const TIMERS: [u32; 4] = [13, 14, 11, 10];
 
 /// Makes the tree. Its size does not depend on the addresses in `layout`.
 #[must_use]
-pub fn make(config: &Config, layout: &GuestLayout) -> GuestTree {
+pub fn make(config: &Config, layout: &GuestLayout, told: &Told) -> GuestTree {
     let mut tree = DeviceTree::new();
     tree.memory_reservations = layout
         .initrd
@@ -35,7 +36,7 @@ pub fn make(config: &Config, layout: &GuestLayout) -> GuestTree {
     set(root, "compatible", "anchorite,guest");
     set(root, "model", format!("Anchorite guest on {}", config.board));
     set(root, "interrupt-parent", GIC);
-    root.add_child(chosen(config, layout));
+    root.add_child(chosen(config, layout, told));
     for memory in &config.guest.memory {
         let range = memory.value.guest;
         let mut node = DeviceTreeNode::new_unchecked(format!("memory@{:x}", range.base));
@@ -63,10 +64,10 @@ pub fn make(config: &Config, layout: &GuestLayout) -> GuestTree {
             });
         }
     }
-    with_seed(tree.to_dtb())
+    finish(tree.to_dtb())
 }
 
-fn chosen(config: &Config, layout: &GuestLayout) -> DeviceTreeNode {
+fn chosen(config: &Config, layout: &GuestLayout, told: &Told) -> DeviceTreeNode {
     let mut node = DeviceTreeNode::new_unchecked("chosen");
     set(&mut node, "bootargs", config.guest.cmdline.as_str());
     if let Some(initrd) = layout.initrd {
@@ -78,6 +79,7 @@ fn chosen(config: &Config, layout: &GuestLayout) -> DeviceTreeNode {
         set(&mut node, "stdout-path", format!("/serial@{:x}", uart.guest.base));
     }
     set(&mut node, "rng-seed", SEED);
+    node.add_child(told.node());
     node
 }
 

@@ -33,10 +33,34 @@ pub struct Config {
     pub debug_boot: bool,
     /// The flash partition that limits the image's size.
     pub flash: Option<Placed<Flash>>,
+    /// The image's version, and who vouches for it.
+    pub signing: Signing,
     /// The guest.
     pub guest: Guest,
     /// What the platform fixes.
     pub platform: Platform,
+}
+
+/// An image's version, and who vouches for it.
+#[derive(Clone, Debug, Default)]
+pub struct Signing {
+    /// The version.
+    pub version: u64,
+    /// The firmware starts nothing unsigned.
+    pub required: bool,
+    /// The lowest version that it starts.
+    pub min_version: u64,
+    /// The keys' files; at least one of them if a signature is required.
+    pub keys: KeyFiles,
+}
+
+/// Files of keys, as a config names them.
+#[derive(Clone, Debug, Default)]
+pub struct KeyFiles {
+    /// The public key's.
+    pub public: Option<Placed<String>>,
+    /// The private key's.
+    pub private: Option<Placed<String>>,
 }
 
 /// The guest's files, as a config names them.
@@ -50,15 +74,18 @@ pub struct GuestFiles {
     pub kernel: Option<Placed<String>>,
     /// Recipe or path of the initial file system.
     pub initrd: Option<Placed<String>>,
+    /// The keys, which are files beside the guest's.
+    pub keys: KeyFiles,
 }
 
 impl Config {
-    /// The guest's files.
+    /// The guest's files, and the keys.
     #[must_use]
     pub fn files(&self) -> GuestFiles {
         let Guest { kernel, initrd, format, .. } = &self.guest;
         let (kernel, initrd) = (Some(kernel.clone()), initrd.clone());
-        GuestFiles { platform: self.platform, format: Some(*format), kernel, initrd }
+        let keys = self.signing.keys.clone();
+        GuestFiles { platform: self.platform, format: Some(*format), kernel, initrd, keys }
     }
 }
 

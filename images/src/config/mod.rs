@@ -59,9 +59,11 @@ pub fn set_overrides(args: &BoardArgs) -> anyhow::Result<Vec<Override>> {
 /// A `--set` without `=`, or a path that is not UTF-8.
 pub fn build_overrides(args: &BuildArgs) -> anyhow::Result<Vec<Override>> {
     let mut list = set_overrides(&args.board)?;
-    for (option, key, path) in
-        [("--guest", "guest.kernel", &args.guest), ("--initrd", "guest.initrd", &args.initrd)]
-    {
+    for (option, key, path) in [
+        ("--guest", "guest.kernel", &args.guest),
+        ("--initrd", "guest.initrd", &args.initrd),
+        ("--sign-key", "image.sign_key", &args.sign_key),
+    ] {
         if let Some(path) = path {
             let text = path
                 .to_str()

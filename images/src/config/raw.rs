@@ -26,9 +26,35 @@ pub struct RawConfig {
     /// What the firmware takes for itself.
     #[schemars(with = "RawFirmware")]
     pub firmware: Field<RawFirmware>,
+    /// The image: its version, and who vouches for it.
+    #[schemars(with = "Option<RawImage>")]
+    pub image: Field<RawImage>,
     /// The guest.
     #[schemars(with = "RawGuest")]
     pub guest: Field<RawGuest>,
+}
+
+/// The image: its version, and who vouches for it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawImage {
+    /// The image's version: higher for a newer one. Default: `0`.
+    #[schemars(with = "Option<i64>", range(min = 0))]
+    pub version: Field<i64>,
+    /// What the firmware starts: `none`, any image, or `required`, only images that are signed with the
+    /// key and not older than `min_version`. Default: `none`.
+    #[schemars(with = "Option<String>")]
+    pub verify: Field<String>,
+    /// The public key's file: Ed25519 in PEM or DER (SPKI), or its 32 bytes. Default: `sign_key`'s own.
+    #[schemars(with = "Option<String>")]
+    pub public_key: Field<String>,
+    /// The file of the private key that `build` signs with: Ed25519 in PEM or DER (PKCS#8), or its 32
+    /// bytes. Default: none, `anchorite sign` does it later.
+    #[schemars(with = "Option<String>")]
+    pub sign_key: Field<String>,
+    /// The lowest version that the firmware starts. Default: `0`.
+    #[schemars(with = "Option<i64>", range(min = 0))]
+    pub min_version: Field<i64>,
 }
 
 /// The machine.

@@ -15,9 +15,11 @@ use std::borrow::Cow;
 use crate::cli::InspectArgs;
 use crate::exit::{self, Exit};
 use crate::image::{self, ImageError, ImageFile};
+use crate::keys::{self, Verdict};
 use crate::say;
 use anchorite_spec::manifest::{PART_TABLES, Part};
-use anchorite_spec::{Form, Manifest};
+use anchorite_spec::trust::VERIFY_REQUIRED;
+use anchorite_spec::{Form, Manifest, Trust};
 
 /// An image taken apart.
 pub struct Inspected<'a> {
@@ -33,6 +35,10 @@ pub struct Inspected<'a> {
     pub frame_intact: bool,
     /// Whether the manifest's digest is right.
     pub manifest_intact: bool,
+    /// What its loader demands; with a key of the user's, that key.
+    pub trust: Trust,
+    /// What its loader makes of its signature; with a key of the user's, what a loader with that would.
+    pub signature: Verdict,
     /// The parts in use, their numbers in the manifest, and whether their digests are right.
     pub parts: Vec<(usize, Part, bool)>,
     /// What is proved.
@@ -44,6 +50,21 @@ impl Inspected<'_> {
     #[must_use]
     pub fn intact(&self) -> bool {
         self.manifest_intact && self.frame_intact && self.parts.iter().all(|(_, _, intact)| *intact)
+    }
+
+    /// Why the image's own loader, or one with the user's key, would not start it.
+    #[must_use]
+    pub fn refused(&self) -> Option<&'static str> {
+        match self.signature {
+            Verdict::Wrong => {
+                Some("the signature is wrong: the image was changed, or signed with another key")
+            }
+            Verdict::Old => Some("the image is older than its loader starts"),
+            Verdict::Unsigned if self.trust.is_required() => Some(
+                "the image is not signed, and its loader starts it only when it is: `anchorite sign`",
+            ),
+            _ => None,
+        }
     }
 
     /// Whether every wall is proved.
@@ -64,7 +85,7 @@ fn clean(text: &str) -> String {
 /// # Errors
 /// It is no image.
 pub fn not_proved(file: &[u8]) -> Result<Vec<String>, ImageError> {
-    let walls = take_apart(file)?.walls.into_iter();
+    let walls = take_apart(file, None)?.walls.into_iter();
     Ok(walls.filter_map(|wall| Some(format!("{}: {}", wall.claim, wall.why?))).collect())
 }
 
@@ -73,7 +94,7 @@ pub fn not_proved(file: &[u8]) -> Result<Vec<String>, ImageError> {
 /// # Errors
 /// It is no image.
 pub fn report_of(name: &str, file: &[u8]) -> Result<serde_json::Value, ImageError> {
-    Ok(report::json(name, &take_apart(file)?))
+    Ok(report::json(name, &take_apart(file, None)?))
 }
 
 /// Runs the command.
@@ -84,7 +105,8 @@ pub fn inspect(args: &InspectArgs) -> anyhow::Result<u8> {
     let name = args.image.display().to_string();
     let file = std::fs::read(&args.image)
         .map_err(|error| Exit::refused(format!("cannot read {name}: {error}")))?;
-    let inspected = take_apart(&file)?;
+    let key = args.public_key.as_ref().map(|path| public_key(path)).transpose()?;
+    let inspected = take_apart(&file, key)?;
     if args.json {
         say::line(report::json(&name, &inspected));
     } else {
@@ -97,14 +119,28 @@ pub fn inspect(args: &InspectArgs) -> anyhow::Result<u8> {
         ));
         return Ok(exit::IMAGE);
     }
+    if let Some(why) = inspected.refused().filter(|_| !args.ignore_digests) {
+        say::aside(format_args!("anchorite: {name}: {why}"));
+        let unsigned = inspected.signature == Verdict::Unsigned;
+        return Ok(if unsigned { exit::REFUSED } else { exit::IMAGE });
+    }
     Ok(if inspected.proved() { exit::OK } else { exit::REFUSED })
 }
 
-/// Takes an image apart and judges it.
+fn public_key(path: &std::path::Path) -> anyhow::Result<[u8; 32]> {
+    let name = path.display();
+    let file = std::fs::read(path)
+        .map_err(|error| Exit::refused(format!("cannot read {name}: {error}")))?;
+    let key = keys::public(&file)
+        .map_err(|error| Exit::refused(format!("{name} {error}: {}", error.help())))?;
+    Ok(key.to_bytes())
+}
+
+/// Takes an image apart and judges it; with a key, its signature by that.
 ///
 /// # Errors
 /// It is no image, or a part does not lie in it.
-fn take_apart(file: &[u8]) -> Result<Inspected<'_>, ImageError> {
+fn take_apart(file: &[u8], key: Option<[u8; 32]>) -> Result<Inspected<'_>, ImageError> {
     let image = ImageFile::read(file)?;
     let bytes = image.elf();
     let ImageFile { container, form, manifest, .. } = image;
@@ -126,5 +162,22 @@ fn take_apart(file: &[u8]) -> Result<Inspected<'_>, ImageError> {
     let frame = image::frame_digest(&bytes, &manifest);
     let frame_intact = frame.is_none_or(|digest| digest == manifest.frame_digest);
     let walls = claims::judge(&manifest, form, tables, &bytes);
-    Ok(Inspected { container, form, bytes, manifest, frame_intact, manifest_intact, parts, walls })
+    let trust = image::trust(&bytes, &manifest);
+    let trust = match key {
+        Some(public_key) => Trust { verify: VERIFY_REQUIRED, public_key, ..trust },
+        None => trust,
+    };
+    let signature = keys::judge(&manifest, &trust);
+    Ok(Inspected {
+        container,
+        form,
+        bytes,
+        manifest,
+        frame_intact,
+        manifest_intact,
+        trust,
+        signature,
+        parts,
+        walls,
+    })
 }

@@ -40,6 +40,7 @@ pub fn json(name: &str, image: &Inspected<'_>) -> Value {
             "digest": hex(&manifest.frame_digest),
             "ok": image.frame_intact,
         },
+        "signature": signature_json(image),
         "parts": image.parts.iter().map(part_json).collect::<Vec<_>>(),
         "resident_bytes": manifest.resident_bytes,
         "boot_only_bytes": boot_only(manifest),
@@ -73,6 +74,20 @@ pub fn json(name: &str, image: &Inspected<'_>) -> Value {
         "overrides": lines(&manifest.overrides),
         "walls": image.walls.iter().map(wall_json).collect::<Vec<_>>(),
         "proved": image.proved(),
+    })
+}
+
+fn signature_json(image: &Inspected<'_>) -> Value {
+    let trust = &image.trust;
+    let required = trust.is_required();
+    json!({
+        "verify": if required { "required" } else { "none" },
+        "public_key": required.then(|| hex(&trust.public_key)),
+        "version": image.manifest.image_version,
+        "min_version": required.then_some(trust.min_version),
+        "state": image.signature.name(),
+        "offset": IMAGE_OFFSET as usize + offset_of!(Manifest, signature),
+        "started": image.refused().is_none(),
     })
 }
 
@@ -127,6 +142,15 @@ fn write_text(out: &mut String, name: &str, image: &Inspected<'_>) -> std::fmt::
     writeln!(out, "  form           {form}")?;
     let intact = if image.manifest_intact { "right" } else { "WRONG" };
     writeln!(out, "  manifest       {IMAGE_OFFSET:#x}, digest {intact}")?;
+    let version = manifest.image_version;
+    if image.trust.is_required() {
+        let (key, least) = (hex(&image.trust.public_key), image.trust.min_version);
+        writeln!(out, "  signature      {}, by the key {key}", image.signature.name())?;
+        writeln!(out, "  version        {version}, started from {least} on")?;
+    } else {
+        writeln!(out, "  signature      {}, none is demanded", image.signature.name())?;
+        writeln!(out, "  version        {version}")?;
+    }
     if !image.frame_intact {
         writeln!(out, "  frame          headers or padding, digest WRONG")?;
     }

@@ -11,6 +11,11 @@ use super::{Board, Project, stderr, stdout};
 /// Where the manifest stands in the file.
 pub const MANIFEST: usize = 0x1000;
 
+/// An image's manifest.
+pub fn manifest(image: &[u8]) -> Manifest {
+    Manifest::read_from_prefix(&image[MANIFEST..]).unwrap().0
+}
+
 /// An image that can be changed.
 pub struct Forge {
     /// Its project directory.
@@ -28,7 +33,7 @@ impl Forge {
     pub fn new(board: Board, name: &str, options: &[&str]) -> Self {
         let project = Project::of(board, name);
         let bytes = project.image(options);
-        let manifest = Manifest::read_from_prefix(&bytes[MANIFEST..]).unwrap().0;
+        let manifest = manifest(&bytes);
         let tables = manifest.part(PART_TABLES).unwrap().offset as usize;
         Self { project, bytes, tables, base: manifest.tables.base }
     }
@@ -41,7 +46,7 @@ impl Forge {
 
     /// Its manifest.
     pub fn manifest(&self) -> Manifest {
-        Manifest::read_from_prefix(&self.bytes[MANIFEST..]).unwrap().0
+        manifest(&self.bytes)
     }
 
     /// With another manifest.

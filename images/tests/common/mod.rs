@@ -232,6 +232,7 @@ impl Project {
         }
         let project = Self { root };
         project.write(&format!("{firmware}/loader.elf"), &loader.bytes());
+        project.write(&format!("{firmware}/loader-verify.elf"), &loader.bytes());
         project.write(&format!("{firmware}/body.elf"), &body.bytes());
         project.write("target/guests/k/vmlinux", &kernel);
         project.write("target/guests/k/source", b"package=made-up\nversion=1\n");

@@ -6,6 +6,7 @@ mod arm64;
 mod bounds;
 mod calls;
 mod guest;
+mod image;
 mod machine;
 mod masters;
 mod regions;
@@ -18,7 +19,8 @@ use std::collections::HashSet;
 use anchorite_spec::Range;
 
 use super::checked::{
-    Compression, Config, Device, Flash, Format, Guest, GuestFiles, Memory, Placed, Restart, Xive,
+    Compression, Config, Device, Flash, Format, Guest, GuestFiles, Memory, Placed, Restart,
+    Signing, Xive,
 };
 use super::diagnostic::Diagnostic;
 use super::platform::Platform;
@@ -51,6 +53,7 @@ pub fn check(raw: &RawConfig, found: &mut Vec<Diagnostic>) -> Judged {
     }
     let ram = rules.ram(raw);
     let firmware = rules.table(&raw.firmware, Rules::firmware);
+    let signing = rules.table(&raw.image, Rules::image).unwrap_or_default();
     let guest = rules.table(&raw.guest, Rules::guest);
     let ram_ranges: Vec<Range> = ram.iter().map(|ram| ram.value).collect();
     rules.bounds(&ram, firmware.as_ref(), guest.as_ref(), &platform);
@@ -64,8 +67,9 @@ pub fn check(raw: &RawConfig, found: &mut Vec<Diagnostic>) -> Judged {
         format: guest.format,
         kernel: guest.kernel.clone(),
         initrd: guest.initrd.clone(),
+        keys: signing.keys.clone(),
     });
-    let config = finish(platform, board, ram_ranges, firmware, guest);
+    let config = finish(platform, board, ram_ranges, firmware, signing, guest);
     Judged { config, files }
 }
 
@@ -78,6 +82,7 @@ fn finish(
     board: Option<(String, Cpu)>,
     ram: Vec<Range>,
     firmware: Option<FirmwareDraft>,
+    signing: Signing,
     guest: Option<GuestDraft>,
 ) -> Option<Config> {
     let (board, Cpu { pvr, pvr_mask, fwb, .. }) = board?;
@@ -92,6 +97,7 @@ fn finish(
         debug_fault,
         debug_boot,
         flash,
+        signing,
         guest,
         platform,
     })

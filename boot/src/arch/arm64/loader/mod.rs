@@ -57,7 +57,7 @@ extern "C" fn loader_main(tree: u64, own: u64, stored: u64, started: u64) -> ! {
     let image = stored - unsafe { *((own + 0x20) as *const u64) };
     // SAFETY: the earlier firmware loaded the whole image there, or it lies in flash.
     let manifest = unsafe { &*((image + IMAGE_OFFSET) as *const Manifest) };
-    image::verify_manifest(manifest);
+    image::verify_manifest(manifest, own);
     image::verify_place(image, manifest);
     let level = cpu::exception_level();
     if level != 2 {

@@ -22,7 +22,7 @@ loader_start:
     .quad   0                           /* 0x20: from the image's start to here */
     .quad   0, 0                        /* 0x28: flash, its address and bytes */
     .quad   0                           /* 0x38: where a loader in flash goes */
-    .balign 64
+    .balign 128                         /* 0x40: anchorite_spec::Trust */
 1:  mrs     x3, cntpct_el0
     mrs     x9, mpidr_el1
     tst     x9, #0xffffff

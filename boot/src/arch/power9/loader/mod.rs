@@ -47,7 +47,7 @@ extern "C" fn loader_main(tree: *const u8, opal_base: u64, opal_entry: u64, own:
     let image = own - unsafe { *((own + 0x20) as *const u64) };
     // SAFETY: skiboot loaded the whole image there.
     let manifest = unsafe { &*((image + IMAGE_OFFSET) as *const Manifest) };
-    image::verify_manifest(manifest);
+    image::verify_manifest(manifest, own);
     image::verify_place(image, manifest);
     image::verify_parts(image, manifest);
     say!("board {}, image {}", manifest.board.as_str(), image::short_id(manifest));

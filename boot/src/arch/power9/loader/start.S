@@ -12,15 +12,15 @@
     .globl  loader_start
     .type   loader_start, @function
 loader_start:
-    BIG_ENDIAN 0x48000040               /* b loader_start + 0x40 */
+    BIG_ENDIAN 0x48000080               /* b loader_start + 0x80 */
     .long   0
     .quad   0                           /* 0x08: from here to the manifest */
     .quad   0                           /* 0x10: stack */
     .quad   0                           /* 0x18: bytes of the loader */
     .quad   0                           /* 0x20: from the image's start to here */
-    .balign 64
+    .balign 128                         /* 0x40: anchorite_spec::Trust */
     TO_LITTLE_ENDIAN 28
-    addi    31, 10, -0x60               /* r10 = this address */
+    addi    31, 10, -0xa0               /* r10 = this address */
     /* Without OPAL all threads come at once: thread 0 boots, the others wait for a doorbell and
        then for the two words of Bare::GATE, who is meant and where to go. An expired decrementer
        would end every stop at once. */
