@@ -5,7 +5,7 @@ use anchorite_spec::{ExitReason, Ledger};
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::Image;
 use anchorite_tests::monitor::Monitor;
-use anchorite_tests::probe::{build, passed, run};
+use anchorite_tests::probe::{BARE, build, passed, run};
 use anchorite_tests::{Tests, live, wait_until};
 use anyhow::{Context, Result, ensure};
 use zerocopy::FromBytes;
@@ -36,10 +36,7 @@ fn four_cpus_race() -> Result<()> {
 }
 
 fn four_cpus_race_without_skiboot() -> Result<()> {
-    let memory = "firmware.memory={base=\"32MiB\",size=\"2MiB\"}";
-    let sets = ["board.boot=bare", "firmware.console=uart", memory];
-    let sets = sets.map(|set| ["--set", set]).concat();
-    all_race(&build("power9-probe", "probe-bare", &[&["--vcpus", "4"], &sets[..]].concat())?)
+    all_race(&build("power9-probe", "probe-bare", &[&["--vcpus", "4"], &BARE[..]].concat())?)
 }
 
 fn all_race(image: &Image) -> Result<()> {

@@ -2,20 +2,41 @@
 //! Restarts in place of a guest of our own, a few; Debian's are with its other boots. `make soak` has
 //! more.
 use anchorite_tests::Tests;
-use anchorite_tests::restart::lives;
-use anyhow::Result;
+use anchorite_tests::probe::BARE;
+use anchorite_tests::restart::{hammer, lives};
+use anyhow::{Result, ensure};
 
 pub const TESTS: Tests = &[
     ("restart::an_arm64_guest_begins_as_at_first", an_arm64_guest_begins_as_at_first),
     ("restart::a_guarded_guest_begins_as_at_first", a_guarded_guest_begins_as_at_first),
+    ("restart::a_power9_guest_begins_as_at_first", a_power9_guest_begins_as_at_first),
+    ("restart::one_without_skiboot_begins_as_at_first", one_without_skiboot_begins_as_at_first),
+    ("restart::no_event_outlives_a_guest", no_event_outlives_a_guest),
 ];
 
 /// Ten lives have every combination of what the guest does.
 fn an_arm64_guest_begins_as_at_first() -> Result<()> {
-    lives("arm64-probe", "lives", &["--cpu", "max"], &[], 10)
+    lives("arm64-probe", "lives", &["--cpu", "max"], &[], 10).map(|_| ())
 }
 
 fn a_guarded_guest_begins_as_at_first() -> Result<()> {
     let set = ["--set", "guest.interrupts=guarded"];
-    lives("arm64-probe", "lives=guarded", &["--cpu", "cortex-a53"], &set, 5)
+    lives("arm64-probe", "lives=guarded", &["--cpu", "cortex-a53"], &set, 5).map(|_| ())
+}
+
+/// Ten lives have every way of being taken out of the guest, and every reason to be.
+fn a_power9_guest_begins_as_at_first() -> Result<()> {
+    lives("power9-probe", "lives", &[], &["--vcpus", "4"], 10).map(|_| ())
+}
+
+fn one_without_skiboot_begins_as_at_first() -> Result<()> {
+    lives("power9-probe", "lives", &[], &[&BARE[..], &["--vcpus", "4"]].concat(), 10).map(|_| ())
+}
+
+fn no_event_outlives_a_guest() -> Result<()> {
+    for more in [&[][..], &BARE] {
+        let sent = hammer(more, 15)?;
+        ensure!(sent > 1000, "only {sent} interrupts");
+    }
+    Ok(())
 }

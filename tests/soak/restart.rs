@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Restarts in place, many: of the guest of our own that makes a mess of its machine, and of Debian on
-//! four CPUs under load.
-use anchorite_tests::arm64_board;
+//! Restarts in place, many: of the guests of our own that make a mess of their machine, and of Debian
+//! on four CPUs under load.
+use std::path::Path;
+
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::image_of;
-use anchorite_tests::restart::{ALWAYS, debian, lives};
-use anyhow::Result;
+use anchorite_tests::probe::BARE;
+use anchorite_tests::restart::{ALWAYS, debian, hammer, lives};
+use anchorite_tests::{arm64_board, bare_board, board};
+use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 
 const CPUS: [&str; 3] = ["cortex-a53", "neoverse-n1", "max"];
 const LIVES: u64 = 100;
 const RESTARTS: u64 = 20;
+/// Restarts against interrupts of all CPUs, and how many of those there are at least.
+const HAMMERED: u64 = 1000;
+const SENT: u64 = 1_000_000;
 
 /// One test for each.
 pub fn trials() -> Vec<Trial> {
@@ -23,23 +29,47 @@ pub fn trials() -> Vec<Trial> {
         trials.push(trial(format!("restart::guarded-lives::{cpu}"), guarded, cpu));
         trials.push(trial(format!("restart::debian::{cpu}"), linux, cpu));
     }
+    let power9 = |name: &str, test: fn() -> Result<()>| {
+        Trial::test(format!("restart::{name}"), move || test().map_err(|e| format!("{e:#}").into()))
+    };
+    trials.extend([
+        power9("lives::power9", || power9_lives(&[])),
+        power9("lives::power9-bare", || power9_lives(&BARE)),
+        power9("hammer::power9", || hammered(&[])),
+        power9("hammer::power9-bare", || hammered(&BARE)),
+        power9("debian::power9", || debian_on(&board(), "soak-restart-power9", &[])),
+        power9("debian::power9-bare", || debian_on(&bare_board(), "soak-restart-bare", &[])),
+    ]);
     trials
 }
 
+fn power9_lives(more: &[&str]) -> Result<()> {
+    lives("power9-probe", "lives", &[], &[more, &["--vcpus", "4"]].concat(), LIVES).map(|_| ())
+}
+
+fn hammered(more: &[&str]) -> Result<()> {
+    let sent = hammer(more, HAMMERED)?;
+    println!("{sent} interrupts, {HAMMERED} restarts");
+    ensure!(sent >= SENT, "only {sent} interrupts");
+    Ok(())
+}
+
 fn direct(cpu: &'static str) -> Result<()> {
-    lives("arm64-probe", "lives", &["--cpu", cpu], &[], LIVES)
+    lives("arm64-probe", "lives", &["--cpu", cpu], &[], LIVES).map(|_| ())
 }
 
 fn guarded(cpu: &'static str) -> Result<()> {
     let set = ["--set", "guest.interrupts=guarded"];
-    lives("arm64-probe", "lives=guarded", &["--cpu", cpu], &set, LIVES)
+    lives("arm64-probe", "lives=guarded", &["--cpu", cpu], &set, LIVES).map(|_| ())
 }
 
 fn linux(cpu: &'static str) -> Result<()> {
-    let image =
-        image_of(&arm64_board(), "soak-restart", &[&["--vcpus", "4"], &ALWAYS[..]].concat())?;
-    let run = ["--cpu", cpu, "--timeout", "6000"];
-    let mut guest = Guest::boot(&image.path, &run)?;
+    debian_on(&arm64_board(), "soak-restart", &["--cpu", cpu])
+}
+
+fn debian_on(board: &Path, name: &str, run: &[&str]) -> Result<()> {
+    let image = image_of(board, name, &[&["--vcpus", "4"], &ALWAYS[..]].concat())?;
+    let mut guest = Guest::boot(&image.path, &[run, &["--timeout", "6000"]].concat())?;
     debian(&mut guest, "4", RESTARTS)?;
     guest.power_off()?;
     Ok(())

@@ -15,6 +15,16 @@ use crate::{output, root};
 /// All probes, on a machine with other things to do.
 const PROBES: Duration = Duration::from_secs(300);
 
+/// What makes the POWER9 probe's board one without skiboot.
+pub const BARE: [&str; 6] = [
+    "--set",
+    "board.boot=bare",
+    "--set",
+    "firmware.console=uart",
+    "--set",
+    "firmware.memory={base=\"32MiB\",size=\"2MiB\"}",
+];
+
 /// Builds a probe, once, and an image of its own board with it.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::guest::{Ended, Guest};
-use crate::probe::build;
+use crate::probe::{BARE, build};
 use crate::{load, stats};
 
 /// What an image needs for restarts on every occasion.
@@ -21,7 +21,7 @@ fn after(life: u64) -> &'static str {
 }
 
 /// A probe whose command line has `lives` in it, restarted until its budget is spent, on a processor
-/// and with further options.
+/// and with further options. Returns its console.
 ///
 /// # Errors
 ///
@@ -32,13 +32,34 @@ pub fn lives(
     cpu: &[&str],
     more: &[&str],
     restarts: u64,
-) -> Result<()> {
+) -> Result<String> {
     let budget = format!("guest.restart_budget={restarts}");
     let arguments = [&["--cmdline", cmdline, "--set", &budget], &ALWAYS[..], more].concat();
-    let image = build(name, &format!("{name}-{cmdline}-{restarts}"), &arguments)?;
+    let bare = if more.starts_with(&BARE) { "-bare" } else { "" };
+    let image = build(name, &format!("{name}{bare}-{cmdline}-{restarts}"), &arguments)?;
     let limit = (LIFE * (restarts + 1)).to_string();
     let run = Guest::start(&image.path, &[&["--timeout", &limit], cpu].concat())?;
-    judge(&run.end_within(Duration::from_secs(LIFE * (restarts + 2)))?, restarts)
+    let ended = run.end_within(Duration::from_secs(LIFE * (restarts + 2)))?;
+    judge(&ended, restarts)?;
+    Ok(ended.console)
+}
+
+/// The POWER9 probe whose four CPUs interrupt each other until one restarts the guest, as often as this:
+/// no life sees an event of the one before. Returns how many interrupts were sent.
+///
+/// # Errors
+///
+/// One does, or a life did not begin as the first one.
+pub fn hammer(more: &[&str], restarts: u64) -> Result<u64> {
+    let more = [more, &["--vcpus", "4"]].concat();
+    let console = lives("power9-probe", "lives=hammer", &[], &more, restarts)?;
+    let lines = || console.lines().map(str::trim_end);
+    let clean = lines().filter(|line| *line == "probe life-queues ok").count() as u64;
+    ensure!(clean == restarts + 1, "{clean} lives began with empty queues");
+    let sent = lines().filter_map(|line| line.strip_prefix("sent ")?.strip_suffix(", 0 stray"));
+    let sent: Vec<u64> = sent.map(str::parse).collect::<Result<_, _>>()?;
+    ensure!(sent.len() as u64 == restarts + 1, "only {} lives without stray events", sent.len());
+    Ok(sent.iter().sum())
 }
 
 fn judge(ended: &Ended, restarts: u64) -> Result<()> {

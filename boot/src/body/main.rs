@@ -7,9 +7,11 @@
 #![no_main]
 #![expect(unsafe_code, reason = "takes the machine over and owns the firmware's memory")]
 
+mod again;
 #[cfg_attr(target_arch = "powerpc64", path = "../arch/power9/body/mod.rs")]
 #[cfg_attr(target_arch = "aarch64", path = "../arch/arm64/body/mod.rs")]
 mod arch;
 mod close;
 mod own;
 mod phases;
+mod stopping;

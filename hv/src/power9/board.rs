@@ -80,6 +80,11 @@ pub trait Power9: Machine {
     /// Puts what only the guest's last life decided as it is at first: its decrementer far away, its
     /// breakpoint off, its interrupt priority shut.
     fn forget_guest(&mut self);
+    /// Clears the registers that only the guest uses, as a CPU starts.
+    fn clear_registers(&mut self);
+    /// Puts the guest's interrupt priorities as they are at first, with nothing pending, whatever the
+    /// interrupt controller has brought this core.
+    fn renew_interrupts(&mut self);
     /// The timebase.
     fn timebase(&self) -> u64;
     /// Has the hypervisor decrementer interrupt the guest at `at`, in timebase ticks, once; beside

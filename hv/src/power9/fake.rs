@@ -38,6 +38,8 @@ pub struct Fake {
     pub parked: u32,
     pub kicked: Vec<usize>,
     pub forgot: u32,
+    pub cleared: u32,
+    pub renewed: u32,
     /// What another vCPU does while this one waits.
     pub meanwhile: Option<Box<dyn FnMut()>>,
     pub heartbeat_due: bool,
@@ -47,6 +49,7 @@ pub struct Fake {
     pub hmi_fails: bool,
     pub routes: Vec<(u32, Route)>,
     pub queues: Vec<(u32, u8, Page)>,
+    pub synced: Vec<u32>,
     pub hardware_fails: bool,
     pub esb: Vec<(u32, u64, Option<u64>)>,
 }
@@ -158,6 +161,14 @@ impl Power9 for Fake {
         self.forgot += 1;
     }
 
+    fn clear_registers(&mut self) {
+        self.cleared += 1;
+    }
+
+    fn renew_interrupts(&mut self) {
+        self.renewed += 1;
+    }
+
     fn timebase(&self) -> u64 {
         self.ticks
     }
@@ -194,8 +205,10 @@ impl Power9 for Fake {
         Ok(())
     }
 
-    fn sync_source(&mut self, _: u32) -> Result<(), HardwareError> {
-        self.outcome()
+    fn sync_source(&mut self, lisn: u32) -> Result<(), HardwareError> {
+        self.outcome()?;
+        self.synced.push(lisn);
+        Ok(())
     }
 
     fn set_queue(

@@ -5,7 +5,7 @@
 //! and remembers it, so that it can be read back and reset. Priority 7 is the firmware's.
 use anchorite_spec::manifest::VCPUS;
 
-use super::board::{Power9, Route};
+use super::board::{HardwareError, Power9, Route};
 use super::context::GuestContext;
 use super::hcall::{HcallError, HcallResult, done};
 use super::vcpu::Vcpu;
@@ -236,25 +236,37 @@ const ESB_OFF: u64 = 0xd00;
 /// H_INT_RESET(flags): every source masked and off, as at first, every queue taken away.
 pub fn reset<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
     no_flags_but(ctx.gpr[4], 0)?;
+    clear(v).map_err(|_| HcallError::Hardware)?;
+    done()
+}
+
+/// Puts all sources and queues as they are at first. Once it is done the interrupt controller writes
+/// no event of before, neither to a queue's memory nor to a core.
+///
+/// # Errors
+/// When the interrupt controller refuses.
+pub fn clear<M: Power9>(v: &mut Vcpu<M>) -> Result<(), HardwareError> {
     let mut interrupts = v.shared.interrupts.lock();
     for lisn in 0..interrupts.sources {
         let at_first = reset_route(lisn);
         if interrupts.assignment[lisn as usize] != at_first {
-            v.machine.route_source(lisn, at_first.effective()).map_err(|_| HcallError::Hardware)?;
+            v.machine.route_source(lisn, at_first.effective())?;
             interrupts.assignment[lisn as usize] = at_first;
         }
         // The guest switches its sources on by itself, with no exit that would tell.
         v.machine.esb_load(lisn, ESB_OFF);
+        // What it had triggered before is in its queue, before that is taken away.
+        v.machine.sync_source(lisn)?;
     }
     for server in 0..v.shared.vcpus as u32 {
         for priority in 0..PRIORITIES as u8 {
             if interrupts.queue(server, priority).is_some() {
-                v.machine.set_queue(server, priority, None).map_err(|_| HcallError::Hardware)?;
+                v.machine.set_queue(server, priority, None)?;
                 *interrupts.queue(server, priority) = None;
             }
         }
     }
-    done()
+    Ok(())
 }
 
 #[cfg(test)]
@@ -325,6 +337,7 @@ mod tests {
         assert_eq!(code(&mut v, &[0x3d0, 0]), 0);
         assert_eq!(v.machine.queues.last(), Some(&(0, 6, None)));
         assert_eq!(v.machine.esb, [0, 1, 2, 3].map(|lisn| (lisn, 0xd00, None)), "all are off");
+        assert_eq!(v.machine.synced, [0, 1, 2, 3], "before their queues go");
         assert_eq!(call(&mut v, &[0x3bc, 0, 0, 6]), [0, 0, u64::MAX, 0, 0]);
     }
 

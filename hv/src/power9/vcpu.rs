@@ -41,6 +41,12 @@ pub enum State {
 }
 
 impl State {
+    /// Whether a vCPU in this state waits to be started.
+    #[must_use]
+    pub const fn is_stopped(self) -> bool {
+        matches!(self, Self::Stopped)
+    }
+
     /// Whether a vCPU in this state will do anything by itself.
     #[must_use]
     pub const fn is_active(self) -> bool {
@@ -67,6 +73,8 @@ pub struct Seat {
     pub waits: AtomicBool,
     /// H_SIGNAL_SYS_RESET came.
     pub reset: AtomicBool,
+    /// The guest begins again: what is left of its last life on this core is to go, by its own doing.
+    pub renew: AtomicBool,
     /// Areas that were registered for it.
     pub areas: Lock<Areas>,
 }
@@ -114,14 +122,12 @@ impl Shared {
     /// The guest that `manifest` describes: its first vCPU about to start, the others stopped.
     #[must_use]
     pub fn new(manifest: &Manifest, memory: GuestMemory) -> Self {
-        let mut states = [State::Stopped; VCPUS];
-        states[0] = State::Starting { entry: manifest.guest_entry, argument: manifest.guest_tree };
         let little_endian = manifest.guest_little_endian != 0;
-        let order = if little_endian { lpcr::ILE } else { 0 };
         let seat = || Seat {
             prodded: AtomicBool::new(false),
             waits: AtomicBool::new(false),
             reset: AtomicBool::new(false),
+            renew: AtomicBool::new(false),
             areas: Lock::new(Areas::default()),
         };
         Self {
@@ -129,7 +135,7 @@ impl Shared {
             reach: Reach::new(manifest),
             vcpus: (manifest.vcpus as usize).min(VCPUS),
             seats: [(); VCPUS].map(|()| seat()),
-            states: Lock::new(states),
+            states: Lock::new(first_states(manifest)),
             interrupts: Lock::new(Interrupts::new(manifest.xive_sources as u32)),
             nmi: Lock::new(Nmi::new(manifest)),
             watchdogs: Lock::new(Watchdogs::default()),
@@ -139,8 +145,37 @@ impl Shared {
             console: Lock::new(ConsoleTail::new()),
             reports: Reports::new(),
             little_endian,
-            mode: AtomicU64::new(lpcr::GUEST & MODE | order),
+            mode: AtomicU64::new(first_mode(little_endian)),
         }
+    }
+
+    /// All as [`Self::new`] has it but for the vCPUs' states: each is stopped, and waits in the
+    /// firmware. Interrupts are as [`super::interrupts::clear`] left them.
+    pub fn begin_again(&self) {
+        for seat in &self.seats {
+            for flag in [&seat.prodded, &seat.waits, &seat.reset] {
+                flag.store(false, Ordering::SeqCst);
+            }
+            *seat.areas.lock() = Areas::default();
+        }
+        self.nmi.lock().forget();
+        *self.watchdogs.lock() = Watchdogs::default();
+        self.watchdog_due.store(watchdog::NEVER, Ordering::SeqCst);
+        *self.console.lock() = ConsoleTail::new();
+        self.reports.begin_again();
+        self.mode.store(first_mode(self.little_endian), Ordering::SeqCst);
+    }
+
+    /// The first vCPU is about to start, as at first; whoever asks kicks it.
+    pub fn start_first(&self, manifest: &Manifest) {
+        *self.states.lock() = first_states(manifest);
+    }
+
+    /// Whether all vCPUs but this one wait to be started.
+    #[must_use]
+    pub fn others_stopped(&self, index: usize) -> bool {
+        let states = *self.states.lock();
+        states.into_iter().enumerate().all(|(other, state)| other == index || state.is_stopped())
     }
 
     /// The vCPU that the guest calls by this server number.
@@ -148,6 +183,19 @@ impl Shared {
     pub fn server(&self, number: u64) -> Option<usize> {
         usize::try_from(number).ok().filter(|index| *index < self.vcpus)
     }
+}
+
+/// The first vCPU about to start, the others stopped.
+fn first_states(manifest: &Manifest) -> [State; VCPUS] {
+    let mut states = [State::Stopped; VCPUS];
+    states[0] = State::Starting { entry: manifest.guest_entry, argument: manifest.guest_tree };
+    states
+}
+
+/// [`MODE`] before the guest has decided anything.
+const fn first_mode(little_endian: bool) -> u64 {
+    let order = if little_endian { lpcr::ILE } else { 0 };
+    lpcr::GUEST & MODE | order
 }
 
 /// One vCPU. Only its own core touches it.
@@ -276,11 +324,30 @@ impl<M: Power9> Vcpu<M> {
         true
     }
 
+    /// Takes this vCPU out of use for a guest that begins again: it is to wait for its start.
+    pub fn leave(&mut self) {
+        self.shared.states.lock()[self.index] = State::Stopped;
+    }
+
+    /// Removes what is left on this core of the guest's last life. It waits for its start meanwhile,
+    /// and no source is on.
+    pub fn renew(&mut self) {
+        self.machine.renew_interrupts();
+        self.timer = watchdog::NEVER;
+        self.machine.set_timer(watchdog::NEVER);
+        self.reason = None;
+        self.last_words = Text::new();
+        self.seat().renew.store(false, Ordering::SeqCst);
+    }
+
     /// Waits until this vCPU is asked to start, and makes `ctx` its first state: the architecture's
     /// for a started CPU (LoPAR 7.3.8, start-cpu), real mode with interrupts off.
     pub fn await_start(&mut self, ctx: &mut GuestContext) {
         self.machine.forget_guest();
         let (entry, argument) = loop {
+            if self.seat().renew.load(Ordering::SeqCst) {
+                self.renew();
+            }
             let mut states = self.shared.states.lock();
             if let State::Starting { entry, argument } = states[self.index] {
                 states[self.index] = State::Running;
@@ -290,6 +357,7 @@ impl<M: Power9> Vcpu<M> {
             self.machine.park();
         };
         self.follow_mode();
+        self.machine.clear_registers();
         ctx.pending_reset = 0;
         ctx.gpr = [0; 32];
         ctx.gpr[3] = argument;
@@ -343,6 +411,7 @@ mod tests {
     use super::super::hcall;
     use super::super::regs::vector;
     use super::*;
+    use zerocopy::FromZeros;
 
     const TRIES: u32 = 3;
 
@@ -375,6 +444,59 @@ mod tests {
         assert_eq!((v.machine.parked, v.machine.forgot), (TRIES, 1));
         assert_eq!(v.machine.lpcr & lpcr::ILE, lpcr::ILE, "interrupts as the others have them");
         assert_eq!(v.shared.states.lock()[0], State::Running);
+    }
+
+    #[test]
+    fn a_guest_that_begins_again_finds_nothing_of_its_last_life() {
+        let mut v = vcpu_of(3);
+        *v.shared.states.lock() = [State::Running, State::Stopped, State::Joined, State::Stopped];
+        assert!(!v.shared.others_stopped(0));
+        v.shared.states.lock()[2] = State::Starting { entry: 0, argument: 0 };
+        assert!(!v.shared.others_stopped(0));
+        v.shared.states.lock()[2] = State::Stopped;
+        assert!(v.shared.others_stopped(0));
+        assert_eq!(call(&mut v, &[0x31c, 1, 4, 0, 0]), 0);
+        assert_eq!(call(&mut v, &[0x45c, 0x101, 1, 10]), 0);
+        let seat = &v.shared.seats[1];
+        for flag in [&seat.prodded, &seat.waits, &seat.reset] {
+            flag.store(true, Ordering::SeqCst);
+        }
+        seat.areas.lock().vpa = Some(Gpa(0));
+        v.shared.console.lock().push(b"Kernel panic");
+        v.follow_watchdog();
+        v.last_words.push(b"of the last life");
+
+        v.leave();
+        v.shared.begin_again();
+        assert!(
+            ![&seat.prodded, &seat.waits, &seat.reset].iter().any(|f| f.load(Ordering::SeqCst))
+        );
+        assert!(seat.areas.lock().vpa.is_none());
+        assert!(v.shared.console.lock().last_line_with(b"panic", &mut [0; 16]).is_none());
+        assert_eq!(v.shared.watchdog_due.load(Ordering::SeqCst), watchdog::NEVER);
+        assert_eq!(call(&mut v, &[0x45c, 0x200, 1]), -63, "no watchdog runs");
+
+        let mut manifest = Manifest::new_zeroed();
+        (manifest.guest_entry, manifest.guest_tree) = (0x400, 0x500);
+        v.seat().renew.store(true, Ordering::SeqCst);
+        let mut parked = 0;
+        let shared = v.shared;
+        v.machine.meanwhile = Some(Box::new(move || {
+            parked += 1;
+            if parked == TRIES {
+                shared.start_first(&manifest);
+            }
+        }));
+        let mut ctx = context(vector::SYSTEM_CALL);
+        v.await_start(&mut ctx);
+        assert_eq!((ctx.nip, ctx.gpr[3], ctx.gpr[14]), (0x400, 0x500, 0));
+        assert_eq!((v.machine.renewed, v.machine.cleared), (1, 1));
+        assert!(!v.seat().renew.load(Ordering::SeqCst), "said when it is done");
+        assert_eq!((v.timer, v.machine.timer), (watchdog::NEVER, watchdog::NEVER));
+        assert!(v.last_words.as_bytes().is_empty() && v.reason.is_none());
+        assert_eq!(v.machine.lpcr & MODE, lpcr::GUEST & MODE, "big-endian, its own tlbie");
+        assert_eq!(v.shared.states.lock()[..3], [State::Running, State::Stopped, State::Stopped]);
+        assert_eq!(v.row.count[ExitReason::HSetMode.slot()], 1, "the ledger counts on");
     }
 
     #[test]

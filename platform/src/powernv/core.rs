@@ -82,6 +82,35 @@ pub unsafe fn mtspr<const N: u32>(value: u64) {
     unsafe { asm!("mtspr {1}, {0}", "isync", in(reg) value, const N, options(nostack)) };
 }
 
+/// Clears the registers that only the guest uses: scratch, faults and processes, key masks, facilities,
+/// performance monitor, floating-point and vector registers.
+pub fn clear_guest_registers() {
+    /// Performance monitor control: the counters stand still.
+    const FROZEN: u64 = 1 << 31;
+    macro_rules! clear {
+        // SAFETY: a register that the firmware does not use, and that acts in the guest only.
+        ($($number:literal)*) => { $( unsafe { mtspr::<$number>(0) }; )* };
+    }
+    // SAFETY: as above.
+    unsafe { mtspr::<795>(FROZEN) };
+    // SRR0 and 1, DAR, DSISR; PIDR; SPRG0 to 3; AMR, IAMR, UAMOR; PSPB, TIDR, FSCR, DSCR, TAR, VRSAVE;
+    // BESCR, EBBHR, EBBRR; MMCR1, MMCR2, MMCRA, PMC1 to 6, SIAR, SDAR, SIER.
+    clear!(26 27 19 18 48 272 273 274 275 29 61 157 159 144 153 17 815 256 806 804 805
+           798 785 786 787 788 789 790 791 792 796 797 784);
+    // SAFETY: the firmware itself uses none of these registers, which are made accessible for the
+    // moment. The words are `xxlxor n, n, n` for both halves of the vector-scalar registers, which the
+    // firmware's compiler is told not to know, then `mtfsf 0xff, f0` and `mtvscr v0`.
+    unsafe {
+        asm!("mfmsr {was}", "oris {on}, {was}, 0x280", "ori {on}, {on}, 0x2000", "mtmsrd {on}", "isync",
+             ".irp k, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31",
+             ".long 0xf00004d0 + (\\k << 21) + (\\k << 16) + (\\k << 11)",
+             ".long 0xf00004d7 + (\\k << 21) + (\\k << 16) + (\\k << 11)",
+             ".endr",
+             ".long 0xfdfe058e", ".long 0x10000644", "mtmsrd {was}", "isync",
+             was = out(reg) _, on = out(reg_nonzero) _, options(nostack));
+    }
+}
+
 /// The timebase.
 #[inline(always)]
 #[must_use]

@@ -402,6 +402,16 @@ impl Power9 for PowerNv {
         self.tima.shut_os();
     }
 
+    fn clear_registers(&mut self) {
+        cpu::clear_guest_registers();
+    }
+
+    fn renew_interrupts(&mut self) {
+        self.tima.pull_os();
+        self.tima.push_os(self.core().guest_cam);
+        self.tima.shut_os();
+    }
+
     fn timebase(&self) -> u64 {
         cpu::timebase()
     }

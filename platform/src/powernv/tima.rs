@@ -2,7 +2,7 @@
 //! The XIVE thread interrupt management area, hypervisor page: the two rings that the firmware
 //! touches (OPAL's xive header and Power ISA's XIVE architecture, "thread context").
 
-use super::core::{load16, store8, store32, store64};
+use super::core::{load16, load32, store8, store32, store64};
 
 /// Ring QW1: the operating system's. Word 0/1 of a context that has everything masked.
 const QW1: u64 = 0x10;
@@ -16,6 +16,8 @@ const QW3_CPPR: u64 = 0x31;
 /// Whether events for the thread itself find it there.
 const QW3_VALID: u64 = 0x38;
 const VALID: u8 = 0x80;
+/// Pull of the operating system's ring.
+const PULL_OS: u64 = 0x818;
 /// Acknowledge on the hypervisor's rings.
 const ACK_HV: u64 = 0x830;
 /// Which ring an acknowledge came from, upper two bits; 0 is none.
@@ -42,6 +44,13 @@ impl Tima {
             store64(self.0 + QW1, OS_RESET);
             store32(self.0 + QW1 + 8, cam | CAM_VALID);
         }
+    }
+
+    /// Takes the guest's virtual processor off the thread: what was pending for it there is forgotten,
+    /// and what comes until it is pushed again does not find it.
+    pub fn pull_os(&self) {
+        // SAFETY: as above; the load is the pull.
+        let _ = unsafe { load32(self.0 + PULL_OS) };
     }
 
     /// Accepts no interrupt for the guest until it raises its priority again.

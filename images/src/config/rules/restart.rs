@@ -40,11 +40,8 @@ impl Rules<'_> {
     }
 
     fn end_or_restart(&mut self, key: &str, field: &Field<String>) -> bool {
-        let restart = match self.platform.arm {
-            Some(_) => Word::Works("restart", true),
-            None => Word::HalfBuilt("restart"),
-        };
-        self.word(key, field, Some(false), &[Word::Works("end", false), restart]).unwrap_or(false)
+        let words = [Word::Works("end", false), Word::Works("restart", true)];
+        self.word(key, field, Some(false), &words).unwrap_or(false)
     }
 
     /// A device that moves data goes on doing so until it is told to stop, which the firmware does not

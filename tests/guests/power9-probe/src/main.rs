@@ -12,6 +12,7 @@ mod console;
 mod coverage;
 mod hcall;
 mod interrupts;
+mod lives;
 mod low;
 mod mmu;
 mod nmi;
@@ -37,8 +38,10 @@ use report::Probe;
 #[expect(unsafe_code, reason = "called by name from the assembly")]
 #[unsafe(no_mangle)]
 extern "C" fn probe_main(tree: u64, big_endian: u64) -> ! {
+    lives::begin(tree);
     say!("probe begins, entered {}", if big_endian == 1 { "big-endian" } else { "little-endian" });
     entry(tree, big_endian == 1);
+    lives::live();
     if board::asked_for(tree, "only=nested-machine-check") {
         nmi::nested();
     }

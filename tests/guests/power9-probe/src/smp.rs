@@ -15,13 +15,15 @@ use crate::low::{CPU_ENTRY, EXTS, RESETS};
 use crate::random::Random;
 use crate::report::Probe;
 use crate::trap::{self, SECOND, now};
-use crate::{rtas, say, watchdog};
+use crate::{lives, rtas, say, watchdog};
 
-const CPUS: usize = 4;
+/// CPUs that probes of several use.
+pub const CPUS: usize = 4;
 const PRIORITY: u64 = 6;
-/// CPU n's own source, and its queue.
+/// CPU n's own source.
 const FIRST_LISN: u64 = 8;
-const QUEUES: u64 = SCRATCH + 0x40_0000;
+/// CPU n's own queue: as many pages.
+pub const QUEUES: u64 = SCRATCH + 0x40_0000;
 /// CPU n's RTAS buffer.
 const BUFFERS: u64 = SCRATCH + 0x100;
 
@@ -73,7 +75,7 @@ const PATIENCE: u64 = 120 * SECOND;
 const LATE: u64 = SECOND / 10;
 
 /// A hypercall from any CPU: r3 and r4 afterwards.
-fn call(number: u64, args: [u64; 5]) -> [u64; 2] {
+pub fn call(number: u64, args: [u64; 5]) -> [u64; 2] {
     let (mut r3, mut r4) = (number, args[0]);
     // SAFETY: the call changes no memory but what its arguments name; all callers name scratch RAM.
     unsafe {
@@ -88,7 +90,7 @@ fn call(number: u64, args: [u64; 5]) -> [u64; 2] {
 }
 
 /// An RTAS call from any CPU: the outputs.
-fn services(cpu: usize, token: u32, inputs: &[u32], outputs: u32) -> [u32; 2] {
+pub fn services(cpu: usize, token: u32, inputs: &[u32], outputs: u32) -> [u32; 2] {
     let at = BUFFERS + 0x100 * cpu as u64;
     let head = [token, inputs.len() as u32, outputs];
     for (n, word) in head.iter().chain(inputs).enumerate() {
@@ -101,16 +103,18 @@ fn services(cpu: usize, token: u32, inputs: &[u32], outputs: u32) -> [u32; 2] {
     answers
 }
 
-fn start(caller: usize, cpu: usize) -> u32 {
+/// RTAS start-cpu, called by a CPU: the status.
+pub fn start(caller: usize, cpu: usize) -> u32 {
     services(caller, rtas::START_CPU, &[cpu as u32, CPU_ENTRY as u32, cpu as u32], 1)[0]
 }
 
-fn is_stopped(cpu: usize) -> bool {
+/// Whether the first CPU is told that it is.
+pub fn is_stopped(cpu: usize) -> bool {
     services(0, rtas::QUERY_CPU_STOPPED_STATE, &[cpu as u32], 2) == [0, 0]
 }
 
 /// Waits for something that another CPU does; false if it does not.
-fn until(mut come: impl FnMut() -> bool) -> bool {
+pub fn until(mut come: impl FnMut() -> bool) -> bool {
     let since = now();
     while !come() {
         if now() - since > PATIENCE {
@@ -134,6 +138,9 @@ fn answer(cpu: usize) -> Option<u64> {
 #[unsafe(no_mangle)]
 extern "C" fn probe_cpu(number: u64) -> ! {
     let cpu = number as usize % CPUS;
+    if lives::several() {
+        lives::join_in(cpu);
+    }
     let msr: u64;
     // SAFETY: reads a register.
     unsafe { asm!("mfmsr {0}", out(reg) msr, options(nomem, nostack)) };
@@ -209,12 +216,13 @@ fn pong() -> u64 {
     }
 }
 
-fn lisn(cpu: usize) -> u64 {
+/// A CPU's own source.
+pub fn lisn(cpu: usize) -> u64 {
     FIRST_LISN + cpu as u64
 }
 
 /// Sends the source's interrupt.
-fn trigger(cpu: usize) {
+pub fn trigger(cpu: usize) {
     let page = ESB + lisn(cpu) * 0x2_0000;
     // SAFETY: the source's trigger page, which is the guest's.
     unsafe { ptr::write_volatile(page as *mut u64, 0) };

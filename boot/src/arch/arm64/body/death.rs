@@ -10,7 +10,7 @@ use anchorite_hv::arm64::context::FaultFrame;
 use anchorite_hv::arm64::report::own_fault;
 use anchorite_hv::arm64::{GuestContext, exits};
 use anchorite_hv::core::end::{Text, write_epitaph};
-use anchorite_hv::core::{Action, Last, restart as policy};
+use anchorite_hv::core::{Action, Last};
 use anchorite_platform::qemu_virt::cpu;
 use anchorite_platform::qemu_virt::machine::silence;
 use anchorite_platform::read_register;
@@ -18,8 +18,8 @@ use anchorite_spec::{End, ExitReason};
 
 use super::state::{CONTEXTS, CPUS, image, index_of, noted_end};
 use super::{restart, stop};
-use crate::close;
 use crate::own::{EPITAPH, LEDGER};
+use crate::{again, close};
 
 /// PSCI SYSTEM_OFF and SYSTEM_RESET.
 const SYSTEM_OFF: u64 = 0x8400_0008;
@@ -42,9 +42,7 @@ pub extern "C" fn with_frame(ctx: &mut GuestContext) {
             Action::End(end) => end,
         },
     };
-    // SAFETY: a word that nobody writes before this CPU or the first vCPU's has stopped all others.
-    let done = unsafe { (*LEDGER.get()).restarts };
-    let judged = image().map_or(Some(end), |(_, manifest)| policy::judge(manifest, end, done));
+    let judged = image().map_or(Some(end), |(_, manifest)| again::ends(manifest, end));
     let Some(end) = judged else { restart::begin(index, end) };
     let mut last = of_guest(index, ctx);
     let fault = vcpu.machine.fault();

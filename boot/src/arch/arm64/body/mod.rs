@@ -32,7 +32,7 @@ use anchorite_tables::stage2::Stage2;
 use state::{CONTEXTS, CPUS, EL2_TABLES, FAULT_STACKS, SHARED, STACKS, STARTS, index_of, note_end};
 
 use crate::own::LEDGER;
-use crate::phases;
+use crate::{phases, stopping};
 
 global_asm!(include_str!("start.S"), options(raw));
 global_asm!(include_str!("../memory.S"), options(raw));
@@ -214,7 +214,7 @@ extern "C" fn secondary_main(index: u64) -> ! {
         write_register!("vbar_el2", &raw const a64_vectors as u64);
         cpu::barrier();
         cpu::accept_serror();
-        if stop::is_on() {
+        if stopping::is_on() {
             stop::arrive(index);
         }
         let (mut entry, mut argument) = (0, 0);
@@ -263,7 +263,7 @@ extern "C" fn handle_exit(ctx: &mut GuestContext) -> u64 {
     if exits::quick(vcpu, ctx) {
         return context::RESUME;
     }
-    if stop::is_on() {
+    if stopping::is_on() {
         vcpu.count(ExitReason::Stopped);
         stop::arrive(index);
     }

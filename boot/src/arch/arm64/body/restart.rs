@@ -6,23 +6,18 @@
 //! over to the loader's stack and translation and has it fill guest memory and the tables from the
 //! image. Then it sets back what the guest has changed besides, and enters it as at first.
 use core::arch::asm;
-use core::fmt::Write;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
+use anchorite_hv::arm64::Vcpu;
 use anchorite_hv::arm64::entry::a64_enter;
-use anchorite_hv::core::end::Text;
 use anchorite_platform::qemu_virt::{BootInfo, Uart, cpu, el2, guard};
 use anchorite_spec::phases::Phases;
 use anchorite_spec::{End, Manifest};
 
 use super::state::{CPUS, EL2_TABLES, forget_ends, image};
 use super::{death, ready, stop};
-use crate::own::LEDGER;
+use crate::{again, stopping};
 
-/// Why the guest is restarted: an [`End`] as a number.
-static WHY: AtomicU32 = AtomicU32::new(0);
-/// The counter when it was asked for.
-static SINCE: AtomicU64 = AtomicU64::new(0);
 /// The first vCPU's CPU has come.
 static CONDUCTED: AtomicBool = AtomicBool::new(false);
 
@@ -33,8 +28,7 @@ pub fn begin(index: usize, why: End) -> ! {
     };
     let since = cpu::counter();
     if stop::for_restart(index, manifest, shared) {
-        WHY.store(why as u32, Ordering::Relaxed);
-        SINCE.store(since, Ordering::Relaxed);
+        again::begins(why, since);
         let come = || {
             // SAFETY: the vCPU is this CPU's, whose handler has ended.
             if let Some(vcpu) = unsafe { CPUS[index].as_mut() } {
@@ -68,44 +62,34 @@ pub fn conduct() -> ! {
     // any more: the function does not return.
     unsafe {
         asm!("mov sp, {0}", "mov x29, xzr", "mov x30, xzr", "br {1}",
-             in(reg) stack, in(reg) again as *const () as u64, options(noreturn));
+             in(reg) stack, in(reg) alone as *const () as u64, options(noreturn));
     }
 }
 
 /// Everything else, alone on the machine.
-extern "C" fn again() -> ! {
+extern "C" fn alone() -> ! {
     let (Some((info, manifest)), Some(shared)) = (image(), stop::shared()) else {
         panic!("a restart before the first start")
     };
-    let mut phases = Phases { started: SINCE.load(Ordering::Relaxed), ..Phases::EMPTY };
+    let mut phases = again::record();
     refill(info, manifest, &mut phases);
     shared.begin_again();
     forget_ends();
     // SAFETY: no other CPU runs, and nothing on this one refers to the vCPUs or the ledger.
-    let restarts = unsafe {
+    unsafe {
         set_devices_back(manifest, shared.vcpus);
-        for place in &CPUS {
-            if let Some(vcpu) = place.as_mut() {
-                vcpu.begin_again();
-            }
-        }
-        let ledger = &mut *LEDGER.get();
-        ledger.restarts += 1;
-        ledger.restarts
-    };
-    CONDUCTED.store(false, Ordering::Release);
-    // SAFETY: as above.
-    let uart = unsafe { Uart::new(manifest.arm64.uart) };
-    let after = End::from_u32(WHY.load(Ordering::Relaxed)).map_or("?", End::name);
-    let mut line = Text::new();
-    let _ = write!(line, "\r\n@restart count={restarts} after={after}\r\n");
-    uart.send(line.as_bytes());
+        CPUS.iter().filter_map(|place| place.as_mut()).for_each(Vcpu::begin_again);
+        CONDUCTED.store(false, Ordering::Release);
+        let uart = Uart::new(manifest.arm64.uart);
+        again::count(&|line| {
+            uart.send(line);
+        });
+    }
     // SAFETY: the vCPU stands, and this is its CPU.
     unsafe {
         let ctx = ready(0, manifest.guest_entry, manifest.guest_tree);
-        phases.close(cpu::counter());
-        (*LEDGER.get()).restart = phases;
-        if !stop::is_over() {
+        again::close(phases, cpu::counter());
+        if !stopping::is_over() {
             cpu::park();
         }
         a64_enter(ctx)

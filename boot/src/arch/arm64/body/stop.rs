@@ -3,7 +3,7 @@
 //! an interrupt that comes to EL2: they lose their translation and come by their next instruction;
 //! those that sleep are woken for it. When the run ends they stay; for a restart they leave as a CPU
 //! does that the guest takes out of use, and the first vCPU's goes on with the restart.
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::Ordering;
 
 use anchorite_hv::arm64::Shared;
 use anchorite_hv::arm64::vcpu::OFF;
@@ -11,39 +11,22 @@ use anchorite_platform::qemu_virt::gic::Frames;
 use anchorite_platform::qemu_virt::{cpu, el2};
 use anchorite_platform::read_register;
 use anchorite_spec::Manifest;
-use anchorite_spec::manifest::VCPUS;
 
 use super::state::{CPUS, SHARED, image};
 use super::{PAGE, restart};
-
-/// The vCPUs run.
-const NO: u32 = 0;
-/// They are taken out and the guest begins again.
-const FOR_RESTART: u32 = 1;
-/// They are taken out for good.
-const FOR_GOOD: u32 = 2;
-
-/// Why the vCPUs are being taken out of the guest. A restart can still become an end.
-static STOP: AtomicU32 = AtomicU32::new(NO);
-/// Which vCPUs have come out for good.
-static HALTED: [AtomicBool; VCPUS] = [const { AtomicBool::new(false) }; VCPUS];
-
-/// Whether they are.
-#[inline]
-pub fn is_on() -> bool {
-    STOP.load(Ordering::Acquire) != NO
-}
+use crate::again::PATIENCE;
+use crate::stopping::{self, Why};
 
 /// Takes all vCPUs but the calling one out of the guest for good, so that neither console nor ledger
 /// move any more. One that sleeps and lets nothing wake it sleeps on, and is not waited for for ever.
 pub fn for_good(index: usize) {
-    STOP.store(FOR_GOOD, Ordering::SeqCst);
+    stopping::for_good();
     let (Some((_, manifest)), Some(shared)) = (image(), shared()) else { return };
     pull(index, manifest, shared);
     let quiet = || {
         (0..shared.vcpus).filter(|other| *other != index).all(|other| {
             let off = shared.seats[other].state.load(Ordering::Acquire) == OFF;
-            off || HALTED[other].load(Ordering::Acquire)
+            off || stopping::has_halted(other)
         })
     };
     let until = cpu::counter() + read_register!("cntfrq_el0") / 2;
@@ -55,7 +38,7 @@ pub fn for_good(index: usize) {
 /// Takes all vCPUs but the calling one out of the guest, for it to begin again; false if someone else
 /// is at it already.
 pub fn for_restart(index: usize, manifest: &Manifest, shared: &Shared) -> bool {
-    let first = STOP.compare_exchange(NO, FOR_RESTART, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+    let first = stopping::for_restart();
     if first {
         pull(index, manifest, shared);
     }
@@ -76,14 +59,9 @@ fn pull(index: usize, manifest: &Manifest, shared: &Shared) {
     cpu::wake_event_waiters();
 }
 
-/// The restart is done and vCPUs may run; false if the run has ended meanwhile.
-pub fn is_over() -> bool {
-    STOP.compare_exchange(FOR_RESTART, NO, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-}
-
 /// A vCPU's CPU that has come out, or that has just been started.
 pub fn arrive(index: usize) -> ! {
-    if STOP.load(Ordering::SeqCst) == FOR_RESTART {
+    if stopping::why() == Some(Why::Restart) {
         if index == 0 {
             restart::conduct();
         }
@@ -93,28 +71,19 @@ pub fn arrive(index: usize) -> ! {
             vcpu.leave();
         }
     }
-    HALTED[index].store(true, Ordering::Release);
+    stopping::halted(index);
     cpu::park()
 }
 
 /// Waits for something while vCPUs come out; false if it takes too long. Does not return if the run
 /// ends meanwhile.
-pub fn wait_for(index: usize, mut what: impl FnMut() -> bool) -> bool {
-    /// Seconds. Who has not come by then sleeps, and lets no interrupt wake it.
-    const PATIENCE: u64 = 20;
+pub fn wait_for(index: usize, what: impl FnMut() -> bool) -> bool {
     let until = cpu::counter() + PATIENCE * read_register!("cntfrq_el0");
-    loop {
-        if STOP.load(Ordering::SeqCst) == FOR_GOOD {
-            arrive(index);
-        }
-        if what() {
-            return true;
-        }
-        if cpu::counter() > until {
-            return false;
-        }
+    let late = || {
         cpu::pause();
-    }
+        cpu::counter() > until
+    };
+    stopping::wait_for(what, late, || arrive(index))
 }
 
 /// The interrupt controller's frames.

@@ -1,51 +1,53 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! How a run ends: the epitaph first, then all other vCPUs are stopped, then the console, then the
-//! machine's power. The first vCPU that ends the run does all of it.
+//! machine's power. The first vCPU that ends the run does all of it. A guest that may begin again does
+//! so instead ([`super::restart`]).
 use core::fmt::Write;
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use anchorite_hv::core::Last;
 use anchorite_hv::core::end::{Text, write_epitaph};
 use anchorite_hv::power9::context::{FaultFrame, HSRR_FLAG};
 use anchorite_hv::power9::lock::relax;
 use anchorite_hv::power9::regs::vector;
-use anchorite_hv::power9::vcpu::State;
 use anchorite_hv::power9::{GuestContext, Power9};
-use anchorite_platform::powernv::Board;
-use anchorite_platform::powernv::core::{mfspr, spr, timebase};
-use anchorite_spec::manifest::VCPUS;
+use anchorite_platform::powernv::core::{mfspr, spr};
 use anchorite_spec::{End, ExitReason};
 
-use super::state::{BOARD, CONTEXTS, CPUS, SHARED, index_of, noted_end};
-use crate::close;
+use super::state::{BOARD, CONTEXTS, CPUS, image, index_of, take_end};
+use super::{restart, stop};
 use crate::own::{EPITAPH, LEDGER};
+use crate::{again, close};
 
 /// The vCPU that ends the run, plus one; 0 while none does.
 static DYING: AtomicUsize = AtomicUsize::new(0);
-/// Which vCPUs have stopped for it.
-static HALTED: [AtomicBool; VCPUS] = [const { AtomicBool::new(false) }; VCPUS];
-/// How long the others are waited for, in ticks: two seconds on a machine of this kind. One that
-/// does not come is stuck in the firmware itself.
-const PATIENCE: u64 = 1 << 30;
-
-/// The slow handler: ends the run with all of the guest's registers in the context.
-pub extern "C" fn end_with_frame(ctx: &mut GuestContext) {
+/// The slow handler, with all of the guest's registers in the context: ends the run, or the guest's
+/// present life, or keeps the vCPU out of the guest while another one does.
+pub extern "C" fn with_frame(ctx: &mut GuestContext) {
     let index = index_of(ctx);
-    let mut last = of_guest(index, ctx);
-    // SAFETY: a vCPU's exits do not nest, and this one does not return to the guest.
+    // SAFETY: a vCPU's exits do not nest, and only its own core is here.
     let Some(vcpu) = (unsafe { CPUS[index].as_mut() }) else {
-        die(index, End::FirmwareFault, last, b"an exit before the vCPU stood")
+        die(index, End::FirmwareFault, of_guest(index, ctx), b"an exit before the vCPU stood")
     };
-    let fault = vcpu.machine.storage_fault();
-    (last.fault_address, last.fault_cause) = match last.vector {
-        vector::HDSI => (fault.hdar, fault.hdsisr),
-        vector::HISI => (fault.asdr, ctx.msr),
-        _ => (0, 0),
-    };
-    let mut text = Text::new();
-    text.push(vcpu.last_words.as_bytes());
-    die(index, noted_end(index), last, text.as_bytes())
+    if let Some(end) = take_end(index) {
+        match image().map_or(Some(end), |(_, manifest)| again::ends(manifest, end)) {
+            None => restart::begin(index, end),
+            Some(end) => {
+                let mut last = of_guest(index, ctx);
+                let fault = vcpu.machine.storage_fault();
+                (last.fault_address, last.fault_cause) = match last.vector {
+                    vector::HDSI => (fault.hdar, fault.hdsisr),
+                    vector::HISI => (fault.asdr, ctx.msr),
+                    _ => (0, 0),
+                };
+                let mut text = Text::new();
+                text.push(vcpu.last_words.as_bytes());
+                die(index, end, last, text.as_bytes())
+            }
+        }
+    }
+    stop::arrive(index, ctx);
 }
 
 /// The guest's registers.
@@ -104,25 +106,10 @@ fn panic(info: &PanicInfo) -> ! {
     die(index, End::FirmwareFault, of_guest(index, ctx), text.as_bytes())
 }
 
-/// Called at the end of every exit: halts this vCPU if another one ends the run.
-#[inline]
-pub fn check(index: usize) {
-    if DYING.load(Ordering::Acquire) != 0 {
-        halt(index);
-    }
-}
-
-/// Nothing more happens on this core.
-#[cold]
-fn halt(index: usize) -> ! {
-    HALTED[index].store(true, Ordering::Release);
-    loop {
-        // SAFETY: the vCPU is this core's, which will not serve another exit.
-        match unsafe { CPUS[index].as_mut() } {
-            Some(vcpu) => vcpu.machine.park(),
-            None => relax(),
-        }
-    }
+/// The guest could not be restarted in place: the machine is reset instead, which starts it too.
+pub fn give_restart_up(index: usize, text: &[u8]) -> ! {
+    let last = Last { cpu: index as u32, ..Last::default() };
+    die(index, End::Rebooted, last, text)
 }
 
 /// The epitaph, the others, the closing lines, the power switch.
@@ -138,7 +125,7 @@ fn die(index: usize, how: End, mut last: Last, text: &[u8]) -> ! {
             // SAFETY: the exchange above makes this core the only writer, once.
             write_epitaph(unsafe { &mut *EPITAPH.get() }, how, &last, text);
             if let Some(board) = board {
-                stop_others(index, board);
+                stop::for_good(index, board);
                 board.drain_console();
                 let write = |line: &[u8]| board.below.console_print(line);
                 close::lines(&write, ledger, how, &last, text);
@@ -147,7 +134,7 @@ fn die(index: usize, how: End, mut last: Last, text: &[u8]) -> ! {
         }
         // The epitaph or the closing lines themselves faulted: what counts has been written.
         Err(who) if who == index + 1 => {}
-        Err(_) => halt(index),
+        Err(_) => stop::halt(index),
     }
     match (board, how) {
         (Some(board), End::Rebooted) => board.below.reboot(),
@@ -157,28 +144,6 @@ fn die(index: usize, how: End, mut last: Last, text: &[u8]) -> ! {
     // The switch has been asked; the machine stops by itself. Nothing below can be reached but by its
     // refusal, and waiting is all that is left.
     loop {
-        relax();
-    }
-}
-
-/// Takes all other vCPUs out of the guest, so that neither console nor ledger move any more.
-fn stop_others(index: usize, board: &Board) {
-    // SAFETY: set once at boot.
-    let Some(shared) = (unsafe { SHARED.as_ref() }) else { return };
-    let others = || (0..shared.vcpus).filter(|other| *other != index);
-    others().for_each(|other| board.kick(other));
-    let since = timebase();
-    while timebase() - since < PATIENCE {
-        // Who holds the lock is on its way to its halt, unless it is the one that dies here.
-        if let Some(states) = shared.states.try_lock() {
-            let quiet = |other: usize| {
-                let waits = matches!(states[other], State::Stopped | State::Joined);
-                waits || HALTED[other].load(Ordering::Acquire)
-            };
-            if others().all(quiet) {
-                return;
-            }
-        }
         relax();
     }
 }

@@ -6,7 +6,9 @@
 //! set the hypervisor registers and wait until its vCPU is started; the first one is at once. From
 //! then on the firmware runs only when a vector brings it the guest's exit (`anchorite_hv::power9`).
 mod death;
+mod restart;
 mod state;
+mod stop;
 
 use core::arch::{asm, global_asm};
 use core::sync::atomic::Ordering;
@@ -29,11 +31,11 @@ use anchorite_spec::manifest::{
 use anchorite_tables::radix;
 use state::{
     ARRIVED, BOARD, CONTEXTS, CPUS, FAULT_STACKS, NEXT, Next, PARTITION_TABLE, SHARED, STACKS,
-    index_of, note_end,
+    image, index_of, note_end,
 };
 
 use crate::own::LEDGER;
-use crate::phases;
+use crate::{phases, stopping};
 
 global_asm!(
     include_str!("../../../../../platform/src/powernv/big_endian.S"),
@@ -58,6 +60,7 @@ extern "C" fn body_main(info: u64, toc: u64) -> ! {
     // come before the vectors are whole: EE is off.
     unsafe { low::VECTORS.into_iter().for_each(|to| install_vectors(to)) };
     publish(info.manifest, manifest);
+    state::found(info);
     let process_table = fill_partition_table(manifest);
     // SAFETY: the builder checked that guest RAM meets nothing of the firmware, and the loader that
     // the machine has it. This is the only place that fills the cells, and it runs once; `info` is
@@ -104,7 +107,7 @@ fn install_contexts(toc: u64, manifest: &Manifest) {
             DEBUG_FAULT_ASSERT => assert_fails as *const () as u64,
             _ => exception_comes as *const () as u64,
         };
-        ctx.slow_handler = death::end_with_frame as *const () as u64;
+        ctx.slow_handler = death::with_frame as *const () as u64;
         ctx.fault_handler = death::firmware_fault as *const () as u64;
     }
 }
@@ -166,26 +169,33 @@ extern "C" fn thread_main(_: u64, _: u64) -> ! {
 
 /// A vCPU's core, from here to the guest's first instruction on it.
 fn run(index: usize) -> ! {
-    let offset = &raw const p9_enter as u64 - &raw const p9_vectors_start as u64;
-    let context = CONTEXTS.cast::<GuestContext>().wrapping_add(index);
     // SAFETY: the context and the vCPU are this core's alone from here on; all that they refer to
-    // stood before. The copied assembly never returns.
+    // stood before.
     unsafe {
-        own_core(context);
-        let ctx = &mut *context;
+        own_core(CONTEXTS.cast::<GuestContext>().wrapping_add(index));
         let Some(vcpu) = CPUS[index].as_mut() else { panic!("no vCPU {index}") };
         vcpu.machine.clear_doorbell();
         vcpu.machine.start_interrupts();
         ARRIVED[index].store(true, Ordering::Release);
-        vcpu.await_start(ctx);
-        if index == 0 {
-            let text = format_args!("guest entered at {:#x}", ctx.nip);
+        if let (0, Some((_, manifest)), Some(board)) = (index, image(), BOARD.as_ref()) {
+            let text = format_args!("guest entered at {:#x}", manifest.guest_entry);
             report::line(&mut vcpu.machine, &text);
-            let Some(board) = BOARD.as_ref() else { panic!("no board") };
             board.drain_console();
             phases::close(cpu::timebase(), &|line| board.below.console_print(line));
         }
-        death::check(index);
+    }
+    enter(index)
+}
+
+/// Waits until the vCPU is started, which the first one is at once, and enters the guest on its core.
+extern "C" fn enter(index: usize) -> ! {
+    let offset = &raw const p9_enter as u64 - &raw const p9_vectors_start as u64;
+    let context = CONTEXTS.cast::<GuestContext>().wrapping_add(index);
+    // SAFETY: as in `run`. The copied assembly never returns.
+    unsafe {
+        let Some(vcpu) = CPUS[index].as_mut() else { panic!("no vCPU {index}") };
+        vcpu.await_start(&mut *context);
+        stop::arrive(index, &mut *context);
         let enter = low::VECTORS[0] + offset;
         asm!("mtctr {0}", "bctr", in(reg) enter, in("r3") context, options(noreturn));
     }
@@ -214,15 +224,17 @@ const HID0_ATTN: u64 = 1 << (63 - 3);
 /// HID0: hypervisor interrupts are little-endian (HILE), translation is radix. OPAL has set both.
 const HID0_OURS: u64 = 1 << (63 - 4) | 1 << (63 - 8);
 
+/// The second doubleword of a partition's entry, without its process table: processes translate by
+/// radix trees.
+const NO_PROCESS_TABLE: u64 = 1 << 63;
+
 /// Writes the partition table: entry 0, by which the vectors' second copy translates, and the
 /// guest's. Returns the part that the guest changes.
 fn fill_partition_table(manifest: &Manifest) -> &'static core::sync::atomic::AtomicU64 {
-    /// Processes of the partition translate by radix trees too.
-    const RADIX: u64 = 1 << 63;
     let fill = |lpid: u32, root, processes: u64| {
         let [tree, process_table] = &PARTITION_TABLE.0[lpid as usize];
         tree.store(radix::partition_entry(root).to_be(), Ordering::Relaxed);
-        process_table.store((RADIX | processes).to_be(), Ordering::Relaxed);
+        process_table.store((NO_PROCESS_TABLE | processes).to_be(), Ordering::Relaxed);
         process_table
     };
     let Some(own) = manifest.part(PART_OWN_TABLES) else { panic!("no tables for the vectors") };
@@ -264,9 +276,10 @@ unsafe fn own_core(context: *mut GuestContext) {
     }
 }
 
-/// The loader has done its work; what is left of it must not be of use to anyone.
+/// The loader has done its work; unless the guest is restarted by it, what is left of it must not be
+/// of use to anyone.
 fn wipe_loader(info: &BootInfo, manifest: &Manifest) {
-    if let Some(part) = manifest.part(PART_LOADER) {
+    if let Some(part) = manifest.part(PART_LOADER).filter(|_| info.refill.is_none()) {
         let start = (info.image + part.offset) as *mut u8;
         // SAFETY: the loader runs no more, and the range is its part of the image.
         unsafe { core::ptr::write_bytes(start, 0, part.memory_size as usize) };
@@ -280,10 +293,9 @@ extern "C" fn handle_exit(ctx: &mut GuestContext) -> u64 {
     let Some(vcpu) = (unsafe { CPUS[index].as_mut() }) else {
         return context::FULL_FRAME;
     };
-    let action = exits::serve(vcpu, ctx);
-    death::check(index);
-    match action {
-        Action::Resume => context::RESUME,
+    match exits::serve(vcpu, ctx) {
+        Action::Resume if !stopping::is_on() => context::RESUME,
+        Action::Resume => context::FULL_FRAME,
         Action::End(end) => {
             note_end(index, end);
             context::FULL_FRAME

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A guest that begins again in place: why, how often, and how long it takes.
+use core::fmt::Write;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use anchorite_hv::core::end::Text;
+use anchorite_hv::core::restart::judge;
+use anchorite_spec::phases::Phases;
+use anchorite_spec::{End, Manifest};
+
+use crate::own::LEDGER;
+
+/// Seconds that vCPUs are given to come out of the guest for a restart. Who has not come by then
+/// cannot be woken.
+pub const PATIENCE: u64 = 20;
+
+/// Why the guest is restarted: an [`End`] as a number.
+static WHY: AtomicU32 = AtomicU32::new(0);
+/// The counter when it was asked for.
+static SINCE: AtomicU64 = AtomicU64::new(0);
+
+/// How the run ends, or `None` if the guest begins again instead.
+pub fn ends(manifest: &Manifest, end: End) -> Option<End> {
+    // SAFETY: a word that nobody writes before who restarts the guest has stopped all others.
+    judge(manifest, end, unsafe { (*LEDGER.get()).restarts })
+}
+
+/// A restart begins, with the counter at `since`.
+pub fn begins(why: End, since: u64) {
+    WHY.store(why as u32, Ordering::Relaxed);
+    SINCE.store(since, Ordering::Relaxed);
+}
+
+/// The record of how long it takes, as it begins.
+pub fn record() -> Phases {
+    Phases { started: SINCE.load(Ordering::Relaxed), ..Phases::EMPTY }
+}
+
+/// Counts the restart and says so with `write`.
+///
+/// # Safety
+/// Nothing else uses the ledger.
+pub unsafe fn count(write: &dyn Fn(&[u8])) {
+    // SAFETY: the caller's promise.
+    let restarts = unsafe {
+        let ledger = &mut *LEDGER.get();
+        ledger.restarts += 1;
+        ledger.restarts
+    };
+    let after = End::from_u32(WHY.load(Ordering::Relaxed)).map_or("?", End::name);
+    let mut line = Text::new();
+    let _ = write!(line, "\r\n@restart count={restarts} after={after}\r\n");
+    write(line.as_bytes());
+}
+
+/// Closes the record, as the last thing before the guest is entered.
+///
+/// # Safety
+/// As for [`count`].
+pub unsafe fn close(mut phases: Phases, now: u64) {
+    phases.close(now);
+    // SAFETY: the caller's promise.
+    unsafe { (*LEDGER.get()).restart = phases };
+}
