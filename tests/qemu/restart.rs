@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Restarts in place of a guest of our own, a few; Debian's are with its other boots. `make soak` has
-//! more.
-use anchorite_tests::Tests;
+//! Restarts in place, a few: of guests of our own, and of Debian on POWER9; on arm64 Debian's are with
+//! its other boots. `make soak` has more.
+use anchorite_tests::guest::Guest;
+use anchorite_tests::image::image_of;
 use anchorite_tests::probe::BARE;
-use anchorite_tests::restart::{hammer, lives};
+use anchorite_tests::restart::{ALWAYS, debian, hammer, lives};
+use anchorite_tests::stats::QemuLog;
+use anchorite_tests::{Tests, bare_board};
 use anyhow::{Result, ensure};
+
+use crate::smp;
 
 pub const TESTS: Tests = &[
     ("restart::an_arm64_guest_begins_as_at_first", an_arm64_guest_begins_as_at_first),
@@ -12,6 +17,7 @@ pub const TESTS: Tests = &[
     ("restart::a_power9_guest_begins_as_at_first", a_power9_guest_begins_as_at_first),
     ("restart::one_without_skiboot_begins_as_at_first", one_without_skiboot_begins_as_at_first),
     ("restart::no_event_outlives_a_guest", no_event_outlives_a_guest),
+    ("restart::linux_on_four_cpus_under_load", linux_on_four_cpus_under_load),
 ];
 
 /// Ten lives have every combination of what the guest does.
@@ -39,4 +45,13 @@ fn no_event_outlives_a_guest() -> Result<()> {
         ensure!(sent > 1000, "only {sent} interrupts");
     }
     Ok(())
+}
+
+/// A reboot and a panic, and the whole run agrees with QEMU's log.
+fn linux_on_four_cpus_under_load() -> Result<()> {
+    let image = image_of(&bare_board(), "bare-restart", &[&smp::FOUR, &ALWAYS[..]].concat())?;
+    let log = QemuLog::new()?;
+    let mut guest = Guest::boot(&image.path, &log.arguments())?;
+    debian(&mut guest, "4", 2)?;
+    log.agrees(&guest.power_off()?)
 }
