@@ -15,6 +15,7 @@ mod guarded;
 mod image;
 mod kexec;
 mod ledger;
+mod new;
 mod probe;
 mod restart;
 mod smp;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         image::TESTS,
         kexec::TESTS,
         ledger::TESTS,
+        new::TESTS,
         probe::TESTS,
         restart::TESTS,
         smp::TESTS,

@@ -171,6 +171,14 @@ impl Platform {
         if self.arch == ARCH_POWER9 { 0x1_0000 + 7 * 0x1000 } else { 0 }
     }
 
+    /// Where QEMU puts its tree beside an image that it starts as a kernel, on machines with RAM as
+    /// far as that: half of the RAM, but at most 128 MiB, behind its start.
+    #[must_use]
+    pub fn handed_tree(&self) -> Range {
+        const TREE: Range = Range::new(0x4800_0000, 0x0010_0000);
+        if self.boot == BOOT_ARM64_IMAGE { TREE } else { Range::new(0, 0) }
+    }
+
     /// Where the image is kept and how messages name that.
     #[must_use]
     pub fn store(&self) -> (Range, &'static str) {

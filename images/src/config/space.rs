@@ -47,9 +47,18 @@ pub struct Space<'a> {
 
 /// Reports every pair of owners that share a byte; pairs that nobody wrote are left alone.
 pub fn check(space: &Space<'_>, found: &mut Vec<Diagnostic>) {
+    check_pairs(space, |_, _| true, found);
+}
+
+/// The same for the pairs that may not share.
+pub fn check_pairs(
+    space: &Space<'_>,
+    apart: impl Fn(&Owner, &Owner) -> bool,
+    found: &mut Vec<Diagnostic>,
+) {
     for (index, first) in space.owners.iter().enumerate() {
         for second in &space.owners[index + 1..] {
-            if first.range.overlaps(second.range) {
+            if first.range.overlaps(second.range) && apart(first, second) {
                 found.extend(conflict(space, first, second));
             }
         }

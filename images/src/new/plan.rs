@@ -56,7 +56,8 @@ impl Plan {
         let mut taken = given.to_vec();
         taken.extend(&machine.reserved);
         let wanted = if platform.arm.is_some() { 512 << 10 } else { 1 << 20 };
-        let firmware = free(&ram, &taken)
+        let kept_free = [&taken[..], &[platform.handed_tree()]].concat();
+        let firmware = free(&ram, &kept_free)
             .into_iter()
             .find_map(|piece| inside(piece, 1 << 20, 1).filter(|fit| fit.size >= wanted))
             .map(|piece| Range::new(piece.base, wanted))

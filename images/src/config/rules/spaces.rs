@@ -12,6 +12,9 @@ use crate::config::source::Span;
 use crate::config::space::{self, Owner, Space};
 use crate::config::units;
 
+const FIRMWARE: &str = "the firmware's memory";
+const HANDED_TREE: &str = "the device tree that QEMU hands over";
+
 impl Rules<'_> {
     pub(super) fn host_space(
         &mut self,
@@ -26,9 +29,11 @@ impl Rules<'_> {
             Owner::given(platform.names[1], platform.load_window),
             Owner::given(platform.names[2], platform.earlier),
         ];
+        // Read before guest RAM is filled, and after the firmware has been copied to its memory.
+        owners.push(Owner::given(HANDED_TREE, platform.handed_tree()));
         if let Some(memory) = firmware.and_then(|firmware| firmware.memory.as_ref()) {
             let span = memory.span.clone();
-            owners.push(Owner::written("the firmware's memory", memory.value, span));
+            owners.push(Owner::written(FIRMWARE, memory.value, span));
         }
         for memory in guest.iter().flat_map(|guest| &guest.memory).map(|memory| &memory.value) {
             let name = format!("guest memory `{}`", memory.name);
@@ -36,7 +41,10 @@ impl Rules<'_> {
         }
         let limits: Vec<Range> = ram.iter().map(|ram| ram.value).collect();
         let (rule, name) = ("overlap-host", "host memory");
-        space::check(&Space { rule, name, limits: &limits, owners: &owners }, self.found);
+        let space = Space { rule, name, limits: &limits, owners: &owners };
+        let is = |name: &str, a: &Owner, b: &Owner| a.name == name || b.name == name;
+        let apart = |a: &Owner, b: &Owner| !is(HANDED_TREE, a, b) || is(FIRMWARE, a, b);
+        space::check_pairs(&space, apart, self.found);
         self.host_registers(guest);
     }
 
