@@ -61,6 +61,12 @@ pub struct InspectArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Print a picture (SVG) of guest and host memory side by side
+    #[arg(long, conflicts_with = "json")]
+    pub svg: bool,
+    /// Print the guest's device tree as source
+    #[arg(long, conflicts_with_all = ["json", "svg"])]
+    pub dts: bool,
     /// Go on when a digest or the signature is wrong, to judge the rest
     #[arg(long)]
     pub ignore_digests: bool,

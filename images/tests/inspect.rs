@@ -7,8 +7,8 @@ use std::mem::offset_of;
 
 use anchorite_spec::Manifest;
 use anchorite_spec::manifest::{
-    MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, PART_BODY, PART_KERNEL, PART_LOADER, PART_OWN_TABLES,
-    PART_TABLES, PERM_DMA, PERM_R, PERM_W, PERM_X,
+    MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, Name, PART_BODY, PART_GUEST_TREE, PART_KERNEL, PART_LOADER,
+    PART_OWN_TABLES, PART_TABLES, PERM_DMA, PERM_R, PERM_W, PERM_X,
 };
 use common::forge::{Forge, MANIFEST};
 use common::{Board, Project, put64, stderr, stdout};
@@ -237,7 +237,34 @@ fn a_trusted_master_is_named() {
         .collect();
     assert_eq!(unproved, [("masters", "trusted to move data: nic")]);
     let quiet = forge.with_manifest(|manifest| manifest.mappings[3].perms &= !PERM_DMA).seal();
-    assert_eq!(quiet.inspect(&[]).0, 0);
+    quiet.refused("masters");
+}
+
+#[test]
+fn the_picture_and_the_tree_are_the_image_s() {
+    let mut forge = Forge::new(Board::Power9, "i-svg", &[]);
+    // A name may not become markup, or a line of its own.
+    forge = forge.with_mapping(MAP_RAM, |m| m.name = Name::new("<b>&\n")).seal();
+    forge.project.write("forged.elf", &forge.bytes);
+    let svg = stdout(&forge.project.run(&["inspect", "--svg", "forged.elf"]));
+    assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{svg}");
+    let part = *forge.manifest().part(PART_KERNEL).unwrap();
+    for text in
+        ["&lt;b&gt;&amp;?", "xive-tima", "the firmware", &format!("{:#x}  kernel", part.dest)]
+    {
+        assert!(svg.contains(text), "no {text:?} in {svg}");
+    }
+    let dts = stdout(&forge.project.run(&["inspect", "--dts", "forged.elf"]));
+    assert!(dts.starts_with("/dts-v1/;") && dts.contains("device_type = \"cpu\";"), "{dts}");
+    let report = forge.inspect(&[]).1;
+    assert_eq!(report["cpu_owners"][0]["owner"], "guest");
+    assert_eq!(report["interrupt_owners"][0]["owner"], "guest");
+    // A tree that is none.
+    let at = forge.manifest().part(PART_GUEST_TREE).unwrap().offset as usize;
+    forge.bytes[at] ^= 1;
+    forge.project.write("forged.elf", &forge.bytes);
+    let output = forge.project.run(&["inspect", "--dts", "forged.elf"]);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(1), String::new()));
 }
 
 #[test]

@@ -177,13 +177,14 @@ impl<'a> Tree<'a> {
         mut visit: impl FnMut(&Node<'a>, Option<&Property<'a>>),
     ) -> Result<(), TreeError> {
         let mut rest = Rest(self.structure);
-        let mut node = Node { name: &[], rest, strings: self.strings };
+        let mut node = Node { name: &[], depth: 0, rest, strings: self.strings };
         let mut depth = 0_usize;
         loop {
             match rest.word().ok_or(TreeError::Cut)? {
                 BEGIN_NODE => {
                     node.name = rest.text().ok_or(TreeError::Cut)?;
                     node.rest = rest;
+                    node.depth = depth;
                     depth += 1;
                     visit(&node, None);
                 }
@@ -206,6 +207,8 @@ impl<'a> Tree<'a> {
 pub struct Node<'a> {
     /// Its name, with the unit's address.
     pub name: &'a [u8],
+    /// How many nodes it is in.
+    pub depth: usize,
     rest: Rest<'a>,
     strings: &'a [u8],
 }
@@ -244,6 +247,12 @@ pub struct Property<'a> {
 }
 
 impl Property<'_> {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        self.name.split(|byte| *byte == 0).next().unwrap_or_default()
+    }
+
     /// Whether this is its name.
     #[inline(always)]
     #[must_use]

@@ -6,8 +6,11 @@
 //! taken as hostile, and right digests are not taken as an argument: whoever changes a table can
 //! change its digest too.
 mod claims;
+mod dts;
 mod features;
+mod owners;
 mod report;
+mod svg;
 mod walked;
 
 use std::borrow::Cow;
@@ -17,7 +20,7 @@ use crate::exit::{self, Exit};
 use crate::image::{self, ImageError, ImageFile};
 use crate::keys::{self, Verdict};
 use crate::say;
-use anchorite_spec::manifest::{PART_TABLES, Part};
+use anchorite_spec::manifest::{PART_GUEST_TREE, PART_TABLES, Part};
 use anchorite_spec::trust::VERIFY_REQUIRED;
 use anchorite_spec::{Form, Manifest, Trust};
 
@@ -107,7 +110,11 @@ pub fn inspect(args: &InspectArgs) -> anyhow::Result<u8> {
         .map_err(|error| Exit::refused(format!("cannot read {name}: {error}")))?;
     let key = args.public_key.as_ref().map(|path| public_key(path)).transpose()?;
     let inspected = take_apart(&file, key)?;
-    if args.json {
+    if args.svg {
+        say::line(svg::draw(&inspected));
+    } else if args.dts {
+        say::line(dts_of(&inspected)?.trim_end());
+    } else if args.json {
         say::line(report::json(&name, &inspected));
     } else {
         say::line(report::text(&name, &inspected).trim_end());
@@ -125,6 +132,14 @@ pub fn inspect(args: &InspectArgs) -> anyhow::Result<u8> {
         return Ok(if unsigned { exit::REFUSED } else { exit::IMAGE });
     }
     Ok(if inspected.proved() { exit::OK } else { exit::REFUSED })
+}
+
+/// The guest's device tree as source.
+fn dts_of(inspected: &Inspected<'_>) -> anyhow::Result<String> {
+    let part = inspected.manifest.part(PART_GUEST_TREE);
+    let tree = part.and_then(|part| image::part_bytes(&inspected.bytes, part));
+    let tree = tree.ok_or(ImageError::PartMissing("guest-tree"))?;
+    dts::source(tree).map_err(|error| Exit::refused(format!("the guest's device tree: {error}")))
 }
 
 fn public_key(path: &std::path::Path) -> anyhow::Result<[u8; 32]> {

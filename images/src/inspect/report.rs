@@ -12,7 +12,7 @@ use anchorite_spec::{Form, Manifest, Range};
 use serde_json::{Value, json};
 
 use super::claims::{Wall, letters};
-use super::{Inspected, clean, features};
+use super::{Inspected, clean, features, owners};
 use crate::config::units;
 use crate::image::hex;
 
@@ -61,7 +61,9 @@ pub fn json(name: &str, image: &Inspected<'_>) -> Value {
         "epitaph": manifest.epitaph,
         "vcpus": manifest.vcpus,
         "cores": manifest.cores,
+        "cpu_owners": owners::json(&owners::cpus(manifest)),
         "interrupts": interrupts(manifest),
+        "interrupt_owners": owners::json(&owners::interrupts(manifest)),
         "forced_write_back": manifest.arm64.forced_write_back != 0,
         "guest_entry": manifest.guest_entry,
         "guest_tree": manifest.guest_tree,
@@ -187,6 +189,10 @@ fn write_text(out: &mut String, name: &str, image: &Inspected<'_>) -> std::fmt::
         let arrow = if mapping.kind == MAP_BOOT_LEAF { "somewhere in" } else { "at" };
         let (name, perms) = (clean(mapping.name.as_str()), perms(mapping));
         writeln!(out, "  {name:<12} {kind:<10} {perms}  {range} {arrow} {host}")?;
+    }
+    writeln!(out, "\n  CPUs and interrupts")?;
+    for (what, whose, how) in owners::cpus(manifest).iter().chain(&owners::interrupts(manifest)) {
+        writeln!(out, "  {what:<24} {whose:<17} {how}")?;
     }
     let features = features::list(manifest);
     if !features.is_empty() {

@@ -33,11 +33,14 @@ impl Image<'_> {
     /// No device moves data past the tables: none is trusted to, and none can that is not.
     pub(super) fn masters(&self) -> Outcome {
         let trusted = |mapping: &Mapping| mapping.perms & PERM_DMA != 0;
-        if let Some(arm) = self.platform.arm {
-            let slots = |m: &&Mapping| m.kind != MAP_RAM && host(m).overlaps(arm.virtio.range);
-            for mapping in self.manifest.mappings().filter(slots) {
+        for (owner, registers) in self.platform.masters() {
+            let theirs = |m: &&Mapping| m.kind != MAP_RAM && host(m).overlaps(registers);
+            for mapping in self.manifest.mappings().filter(theirs) {
                 claim(trusted(mapping), || {
-                    format!("`{}` can move data, which is not stated", name(mapping))
+                    let name = name(mapping);
+                    format!(
+                        "`{name}` has registers of {owner} and can move data, which is not stated"
+                    )
                 })?;
             }
         }
@@ -107,7 +110,10 @@ mod tests {
     #[test]
     fn slots_are_masters_whatever_is_stated() {
         let page = mapping("page", MAP_DEVICE, PAGE, 0);
-        assert_eq!(judge(&[page])[1].as_deref(), Some("`page` can move data, which is not stated"));
+        assert_eq!(
+            judge(&[page])[1].as_deref(),
+            Some("`page` has registers of virtio slots and can move data, which is not stated")
+        );
         let disk = mapping("disk", MAP_WITHIN, DISK, 0);
         let trusted = mapping("page", MAP_DEVICE, PAGE, PERM_DMA);
         assert!(judge(&[trusted, disk])[1].as_deref().is_some_and(|why| why.contains("`disk`")));
