@@ -22,6 +22,8 @@ pub struct Input {
     pub bytes: Vec<u8>,
     /// Its origin, one `key=value` a line; empty for a path.
     pub source: String,
+    /// The source package that it was built from, in the same way; empty if the recipe does not know.
+    pub source_package: String,
     /// Where the config names it.
     pub span: std::ops::Range<usize>,
     /// How messages name it.
@@ -130,9 +132,17 @@ pub fn guest_file(
         let what = format!("{} is empty", path.display());
         return Err(refuse("missing-input", what, "name another file"));
     }
-    let source =
-        recipe.and_then(|dir| std::fs::read_to_string(dir.join("source")).ok()).unwrap_or_default();
-    Ok(Input { bytes, source, span: named.span.clone(), name: path.display().to_string() })
+    let told = |file: &str| {
+        let dir = recipe.as_ref()?;
+        std::fs::read_to_string(dir.join(file)).ok()
+    };
+    Ok(Input {
+        bytes,
+        source: told("source").unwrap_or_default(),
+        source_package: told("source-package").unwrap_or_default(),
+        span: named.span.clone(),
+        name: path.display().to_string(),
+    })
 }
 
 /// A recipe as the lock has it.

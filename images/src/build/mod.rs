@@ -17,6 +17,7 @@ pub mod output;
 mod pack;
 mod report;
 mod rtas;
+mod sbom;
 mod sniff;
 mod tables;
 mod told;
@@ -41,6 +42,7 @@ use crate::config::checked::{Compression, Config, GuestFiles, Placed};
 use crate::config::diagnostic::{Diagnostic, Refusal};
 use crate::config::{self, Loaded, units};
 use crate::exit;
+use crate::image::parse_manifest;
 use crate::inspect;
 use assemble::Draft;
 use fault::Fault;
@@ -63,8 +65,9 @@ pub fn build(args: &BuildArgs) -> anyhow::Result<u8> {
         Ok(loaded) => loaded,
         Err(refusal) => return Ok(refuse(&with_files(refusal)?, args.board.json)),
     };
-    match image(&loaded) {
-        Ok(image) => {
+    match made(&loaded) {
+        Ok((image, inputs)) => {
+            write_beside(&args.out, &loaded.config, &image, &inputs)?;
             output::write(&args.out, &image)
                 .with_context(|| format!("cannot write {}", args.out.display()))?;
             report::print(&args.out, &image, args.board.json)?;
@@ -147,6 +150,7 @@ pub fn judge_files(bytes: &[u8], config: &Config) -> Vec<String> {
     let input = |named: &str| Input {
         bytes: bytes.to_vec(),
         source: String::new(),
+        source_package: String::new(),
         span: 0..0,
         name: named.into(),
     };
@@ -208,18 +212,49 @@ impl Preflight {
     }
 }
 
+/// What the image is made of and where its guest's sources are, in files beside it.
+fn write_beside(out: &Path, config: &Config, image: &[u8], inputs: &Inputs) -> anyhow::Result<()> {
+    let manifest = parse_manifest(image)?;
+    let root = inputs::root()?;
+    let list = inputs::firmware_file(&root, config.platform.family, loader(config).1)?;
+    let list = String::from_utf8_lossy(&list);
+    let (kernel, initrd) = (&inputs.kernel, inputs.initrd.as_ref());
+    let bill = sbom::bill(&manifest, &list, config.platform.debian, kernel, initrd);
+    let bill = serde_json::to_string_pretty(&bill)? + "\n";
+    let note = sbom::note(&manifest, kernel, initrd);
+    for (ending, text) in [("cdx.json", bill), ("sources.txt", note)] {
+        let mut path = out.as_os_str().to_owned();
+        path.push(format!(".{ending}"));
+        output::write(Path::new(&path), text.as_bytes())
+            .with_context(|| format!("cannot write {}", Path::new(&path).display()))?;
+    }
+    Ok(())
+}
+
+/// The loader that a config wants, and the list of the crates in the firmware then.
+fn loader(config: &Config) -> (&'static str, &'static str) {
+    match config.signing.required {
+        true => ("loader-verify.elf", "loader-verify.crates"),
+        false => ("loader.elf", "loader.crates"),
+    }
+}
+
 /// Builds an image in memory.
 ///
 /// # Errors
 /// The first mistake found, or a failure.
 pub fn image(loaded: &Loaded) -> Result<Vec<u8>, Fault> {
+    made(loaded).map(|(image, _)| image)
+}
+
+/// Builds an image in memory, and says of what.
+fn made(loaded: &Loaded) -> Result<(Vec<u8>, Inputs), Fault> {
     let config = &loaded.config;
     let root = inputs::root()?;
-    let loader = if config.signing.required { "loader-verify.elf" } else { "loader.elf" };
     let inputs = Inputs {
         kernel: inputs::guest_file(&root, &config.platform, &config.guest.kernel, Kind::Kernel)?,
         initrd: initrd(&root, config)?,
-        loader: inputs::firmware_file(&root, config.platform.family, loader)?,
+        loader: inputs::firmware_file(&root, config.platform.family, loader(config).0)?,
         body: inputs::firmware_file(&root, config.platform.family, "body.elf")?,
     };
     let keys = trust::keys(&config.signing.keys)?;
@@ -280,7 +315,7 @@ pub fn image(loaded: &Loaded) -> Result<Vec<u8>, Fault> {
     .manifest()?;
     let image = assemble::assemble(manifest, &drafts, keys.private.as_ref());
     check_size(config, image.len() as u64)?;
-    Ok(image)
+    Ok((image, inputs))
 }
 
 fn initrd(root: &Path, config: &Config) -> Result<Option<Input>, Fault> {

@@ -197,6 +197,10 @@ fn arm64_kernel() -> Vec<u8> {
     image
 }
 
+/// The crates of a made-up firmware.
+pub const CRATES: &str = "anchorite-boot v0.1.0|Apache-2.0 OR MIT\n\
+    rust-core v1.96.0|Apache-2.0 OR MIT\nsubtle v2.6.1|BSD-3-Clause\n";
+
 /// Whose config a project has.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Board {
@@ -233,6 +237,9 @@ impl Project {
         let project = Self { root };
         project.write(&format!("{firmware}/loader.elf"), &loader.bytes());
         project.write(&format!("{firmware}/loader-verify.elf"), &loader.bytes());
+        for list in ["loader.crates", "loader-verify.crates"] {
+            project.write(&format!("{firmware}/{list}"), CRATES.as_bytes());
+        }
         project.write(&format!("{firmware}/body.elf"), &body.bytes());
         project.write("target/guests/k/vmlinux", &kernel);
         project.write("target/guests/k/source", b"package=made-up\nversion=1\n");
