@@ -188,7 +188,10 @@ fn stage2(config: &Config, mappings: &[Mapping], base: u64) -> Result<Tables, Fa
             pages_only: false,
             owner: GUEST,
         };
-        tables.map(&region).map_err(|error| refuse(config, mapping, &error))?;
+        tables.map(&region).map_err(|error| match error {
+            stage2::MapError::ArenaFull => too_many(config, mapping),
+            other => refuse(config, mapping, &other),
+        })?;
     }
     let (root, used) = tables.finish();
     if used as u64 > room {
@@ -220,6 +223,18 @@ fn needed(mappings: &[Mapping], base: u64, memory: Range) -> u64 {
 }
 
 fn refuse(config: &Config, mapping: &Mapping, error: &dyn std::error::Error) -> Fault {
+    let help = "align it to 64KiB, or move it away from other small regions";
+    unmapped(config, mapping, error.to_string(), help)
+}
+
+fn too_many(config: &Config, mapping: &Mapping) -> Fault {
+    let label = "4KiB pages throughout: its tables would take more than 64MiB";
+    let help =
+        "let `guest` and `host` differ by a multiple of 2MiB: one entry then maps as much as 512";
+    unmapped(config, mapping, label.into(), help)
+}
+
+fn unmapped(config: &Config, mapping: &Mapping, label: String, help: &str) -> Fault {
     let name = mapping.name.as_str();
     let places = config.guest.devices.iter().map(|device| (&device.value.name, &device.span));
     let place = places
@@ -227,9 +242,7 @@ fn refuse(config: &Config, mapping: &Mapping, error: &dyn std::error::Error) -> 
         .find(|(known, _)| known.as_str() == name);
     let span = place.map_or(0..0, |(_, span)| span.clone());
     let title = format!("`{name}` cannot be mapped");
-    Diagnostic::new("tables", title, span, error.to_string())
-        .help("align it to 64KiB, or move it away from other small regions")
-        .into()
+    Diagnostic::new("tables", title, span, label).help(help).into()
 }
 
 #[cfg(test)]

@@ -6,6 +6,55 @@ use serde::Serialize;
 use super::checked::GuestFiles;
 use super::source::{Source, Sources, Span};
 
+/// Every rule. Each has a row in `docs/config.md` and a rejected file in `tests/reject/`.
+pub const RULES: &[&str] = &[
+    "address-limit",
+    "alignment",
+    "bad-name",
+    "bad-size",
+    "calls",
+    "cmdline",
+    "console",
+    "count",
+    "duplicate-key",
+    "empty-range",
+    "firmware-size",
+    "fwb",
+    "guest-size",
+    "guest-zero",
+    "half-built",
+    "image-size",
+    "initrd",
+    "ipa-bits",
+    "irq",
+    "kernel",
+    "key",
+    "masters",
+    "missing-input",
+    "missing-key",
+    "missing-recipe",
+    "overlap-guest",
+    "overlap-host",
+    "override",
+    "page-mix",
+    "ram-bounds",
+    "raw-only",
+    "recipe",
+    "registers",
+    "restart",
+    "signature",
+    "sources",
+    "stage2",
+    "syntax",
+    "tables",
+    "unknown-key",
+    "unknown-recipe",
+    "unknown-value",
+    "vcpu",
+    "wrong-type",
+    "xive",
+];
+
 /// A place and what is to be said about it.
 #[derive(Clone, Debug)]
 pub struct Label {
@@ -40,6 +89,7 @@ impl Diagnostic {
         span: Span,
         label: impl Into<String>,
     ) -> Self {
+        debug_assert!(RULES.contains(&rule), "{rule} is not among RULES");
         let primary = Label { span, text: label.into() };
         Self { rule, title: title.into(), primary, also: Vec::new(), notes: Vec::new(), help: None }
     }
@@ -202,5 +252,21 @@ fn json_one<'a>(sources: &'a Sources, diagnostic: &'a Diagnostic) -> JsonDiagnos
         labels,
         notes: &diagnostic.notes,
         help: diagnostic.help.as_deref(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RULES;
+
+    /// `tests/reject.rs` takes the rules from there.
+    #[test]
+    fn the_book_has_a_row_for_each_rule_and_no_other() {
+        let book = include_str!("../../../docs/config.md");
+        let rows = book.lines().skip_while(|line| !line.starts_with("| Rule |")).skip(2);
+        let rows = rows.map_while(|line| line.strip_prefix("| `")?.split('`').next());
+        let mut rows: Vec<_> = rows.collect();
+        rows.sort_unstable();
+        assert_eq!(rows, RULES);
     }
 }
