@@ -7,6 +7,8 @@
 //! guest memory ever exists.
 #![expect(unsafe_code, reason = "volatile copies from and to guest RAM")]
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use anchorite_spec::manifest::{MAP_RAM, MAPPINGS, Mapping, PERM_R, PERM_W};
 
 /// A guest real address.
@@ -33,6 +35,10 @@ pub struct GuestMemory {
     regions: [Region; MAPPINGS],
     len: usize,
 }
+
+/// A big-endian 32-bit counter in guest RAM, which CPUs find without a lock; or none.
+#[derive(Debug)]
+pub struct GuestCounter(AtomicU64);
 
 /// Bytes that were found to be guest RAM.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +91,39 @@ impl GuestMemory {
     /// As [`Self::translate`].
     pub fn view(&self, gpa: Gpa, len: usize) -> Result<GuestSlice, NotGuestRam> {
         self.translate(gpa, len as u64).map(|hpa| GuestSlice { host: hpa.0, len })
+    }
+}
+
+impl GuestCounter {
+    /// None.
+    #[expect(clippy::declare_interior_mutable_const, reason = "each use is a counter of its own")]
+    pub const NONE: Self = Self(AtomicU64::new(0));
+
+    /// Makes it the word at `offset`; none without a view, or if that is no aligned word inside it.
+    pub fn place(&self, view: Option<GuestSlice>, offset: usize) {
+        let inside = |view: &GuestSlice| view.len.checked_sub(offset).is_some_and(|n| n >= 4);
+        let word = view.filter(inside).map_or(0, |view| view.host + offset as u64);
+        self.0.store(if word.is_multiple_of(4) { word } else { 0 }, Ordering::Relaxed);
+    }
+
+    /// Whether there is one.
+    #[must_use]
+    pub fn is_placed(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
+    }
+
+    /// Counts one. The guest may write the word at any time, too.
+    #[inline(always)]
+    pub fn bump(&self) {
+        let word = self.0.load(Ordering::Relaxed) as *mut u32;
+        if !word.is_null() {
+            // SAFETY: `place` was given a view with this aligned word in it, which `GuestMemory::new`
+            // promised to be mapped and no Rust object's.
+            unsafe {
+                let count = u32::from_be(word.read_volatile());
+                word.write_volatile(count.wrapping_add(1).to_be());
+            }
+        }
     }
 }
 

@@ -70,7 +70,7 @@ pub trait Power9: Machine {
     /// Forgets cached translations: of one process, or with `None` of the whole guest.
     fn invalidate(&mut self, pid: Option<u32>, page_walk_cache: bool);
     /// Waits in the core's idle state until an interrupt for the guest or the firmware is pending.
-    /// Returns at once when one is. A kick is taken note of.
+    /// Returns at once when one is. A kick is left to take the guest out afterwards.
     fn idle(&mut self);
     /// Waits in the core's idle state until a kick, which is taken note of, deaf to the guest's
     /// interrupts. May return without one.

@@ -41,7 +41,7 @@ pub fn purr<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
 }
 
 /// H_POLL_PENDING: the firmware never wants a core for work of its own.
-pub fn poll_pending<M: Power9>(_: &mut Vcpu<M>, _: &mut GuestContext) -> HcallResult {
+pub fn poll_pending<M: Power9>(_: &mut Vcpu<M>, _: &mut GuestContext, _: [u64; 4]) -> HcallResult {
     done()
 }
 

@@ -4,8 +4,9 @@
 //! One [`GuestContext`] per vCPU stands behind HSPRG0 for good. An exit stores what a Rust function
 //! may clobber (r0–r13, LR, CTR, XER, CR, CFAR, PPR) and where the guest stopped; r14–r31 stay in the
 //! machine's registers, which Rust preserves, and are stored only when the handler asks for
-//! [`FULL_FRAME`]. All else (SRR0/1, DAR, DSISR, SPRGs, FP, VMX, VSX, PMU, DEC, PIDR, LPIDR, LPCR)
-//! is the guest's for good and never moves; only a machine check or a system reset overwrites SRR0/1.
+//! [`FULL_FRAME`]. Some hypercalls ([`super::light`]) store only what PAPR has them keep. All else
+//! (SRR0/1, DAR, DSISR, SPRGs, FP, VMX, VSX, PMU, DEC, PIDR, LPIDR, LPCR) is the guest's for good and
+//! never moves; only a machine check or a system reset overwrites SRR0/1.
 
 /// What [`GuestContext::handler`] returns: the guest goes on.
 pub const RESUME: u64 = 0;
@@ -18,6 +19,10 @@ pub const PPR_MEDIUM: u64 = 3 << (63 - 13);
 
 /// Added to [`GuestContext::vector`] by vectors that save to HSRR0/1.
 pub const HSRR_FLAG: u64 = 2;
+
+/// [`GuestContext::in_guest`] while the guest runs: so that one instruction finds whether a system
+/// call comes from the guest and from outside problem state.
+pub const IN_GUEST: u64 = super::regs::msr::PR;
 
 /// The registers of a stopped vCPU, and what the entry code needs to reach Rust.
 #[repr(C, align(128))]
@@ -42,7 +47,7 @@ pub struct GuestContext {
     pub ppr: u64,
     /// The vector of the exit, plus [`HSRR_FLAG`].
     pub vector: u64,
-    /// 1 while the guest runs: tells a guest's exit from a fault of the firmware.
+    /// [`IN_GUEST`] while the guest runs, else 0: tells a guest's exit from a fault of the firmware.
     pub in_guest: u64,
     /// Not 0 when a system reset hit the firmware: the guest gets it at its next entry.
     pub pending_reset: u64,
@@ -54,6 +59,10 @@ pub struct GuestContext {
     pub host_toc: u64,
     /// The firmware's machine state.
     pub host_msr: u64,
+    /// A [`super::light::Calls`]: hypercalls that are answered without a frame.
+    pub calls: u64,
+    /// The vCPU, for those.
+    pub vcpu: u64,
     /// `extern "C" fn(*mut GuestContext) -> u64`: [`RESUME`] or [`FULL_FRAME`].
     pub handler: u64,
     /// `extern "C" fn(*mut GuestContext)`.
@@ -108,6 +117,8 @@ impl GuestContext {
         fault_stack: 0,
         host_toc: 0,
         host_msr: 0,
+        calls: 0,
+        vcpu: 0,
         handler: 0,
         slow_handler: 0,
         fault_handler: 0,

@@ -15,42 +15,46 @@
     .type   p9_vectors_start, @function
 p9_vectors_start:
 
-/* One vector: keeps r13, r12, CFAR; r12 = number, + 2 if the state is in HSRR0/1. 28 of 32 bytes. */
-.macro VECTOR number, flag, to=p9_exit
-    . = (\number) - 0x100
+/* Vectors: each keeps r13, r12, CFAR; r12 = number, + 2 if the state is in HSRR0/1. 28 of 32 bytes. */
+.macro VECTORS to, list:vararg
+    .irp    n, \list
+    . = (\n & ~2) - 0x100
     mtspr   305, 13                     /* HSPRG1 */
     mfspr   13, 304                     /* HSPRG0 */
     std     12, GC_SCRATCH + 8(13)
     mfspr   12, 28                      /* CFAR, before the first branch */
     std     12, GC_SCRATCH + 24(13)
-    li      12, (\number) + (\flag)
+    li      12, \n
     b       \to
-.endm
-
-.macro VECTORS flag, list:vararg
-    .irp    n, \list
-    VECTOR  \n, \flag
     .endr
 .endm
-
+/* Moves registers between the machine and memory; \op is std or ld. */
+.macro REGISTERS op, at, list:vararg
+    .irp    n, \list
+    \op     \n, \at + 8 * \n(13)
+    .endr
+.endm
+.macro CALLEE_SAVED op, at
+    REGISTERS \op, \at, 14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+.endm
+/* Moves a special register to memory, or back, by r11. */
+.macro KEEP number, at
+    mfspr   11, \number
+    std     11, \at(13)
+.endm
+.macro GIVE number, at
+    ld      11, \at(13)
+    mtspr   \number, 11
+.endm
 /* Stores r0 to r13 as they were when the vector came. Clobbers r3, r4, r7. */
 .macro VOLATILE to
-    .irp    n, 0,1,2,3,4,5,6,7,8,9,10
-    std     \n, \to + 8 * \n(13)
-    .endr
+    REGISTERS std, \to, 0,1,2,3,4,5,6,7,8,9,10
     ld      3, GC_SCRATCH(13)
     ld      4, GC_SCRATCH + 8(13)
     mfspr   7, 305
     std     3, \to + 88(13)
     std     4, \to + 96(13)
     std     7, \to + 104(13)
-.endm
-
-/* Moves r14 to r31 between the machine and memory; \op is std or ld. */
-.macro CALLEE_SAVED op, at
-    .irp    n, 14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
-    \op     \n, \at + 8 * \n(13)
-    .endr
 .endm
 
 /* Where the interrupted code was: r3, r4 = SRR0/1, or HSRR0/1 if r12 says so. Clobbers r11. */
@@ -64,21 +68,63 @@ p9_vectors_start:
 8:
 .endm
 
-    VECTOR 0x100, 0, p9_reset           /* system reset */
-    VECTOR 0x200, 0, p9_machine_check   /* never relocated */
-    VECTORS 0, 0x300,0x380,0x400,0x480  /* up to 0x900 only ever the firmware's own */
-    VECTORS 2, 0x500                    /* HSRR because LPES = 1 sends the guest's to it */
-    VECTORS 0, 0x600,0x700,0x800,0x900
-    VECTORS 2, 0x980                    /* hypervisor decrementer */
-    VECTORS 0, 0xa00,0xc00,0xd00        /* 0xc00: system call */
-    /* Data and instruction storage, emulation assistance, maintenance, doorbell, virtualization. */
-    VECTORS 2, 0xe00,0xe20,0xe40,0xe60,0xe80,0xea0
-    VECTORS 0, 0xf00,0xf20,0xf40,0xf60
-    VECTORS 2, 0xf80,0x1200             /* 0xf80: hypervisor facility unavailable */
-    VECTORS 0, 0x1300
-    VECTORS 2, 0x1500,0x1600            /* 0x1500: soft patch */
-    VECTORS 0, 0x1700
-    VECTORS 2, 0x1800
+    VECTORS p9_reset, 0x100
+    VECTORS p9_machine_check, 0x200     /* never relocated */
+    VECTORS p9_exit, 0x300,0x380,0x400,0x480,0x502,0x600,0x700,0x800,0x900,0x982,0xa00
+
+/* Up to 0x900 only ever the firmware's own; 0x500 has HSRR because LPES = 1 sends the guest's to it.
+
+   System call. A hypercall that needs no frame is a function behind GC_CALLS, by number / 4, of r3 to
+   r9 and the context. PAPR lets it change r0, r3 to r12, CTR, XER, CR0, CR1, CR5 to CR7: all zero
+   afterwards, as CFAR is, but for r3, the answer. */
+    . = 0xc00 - 0x100
+    mtspr   305, 13
+    mfspr   13, 304
+    std     12, GC_SCRATCH + 8(13)
+    std     11, GC_SCRATCH(13)
+    ld      11, GC_HOST_MSR(13)
+    mtmsrd  11
+    isync
+    mfcr    11
+    std     11, GC_SCRATCH + 16(13)
+    ld      11, GC_IN_GUEST(13)
+    mfspr   12, 27
+    andc.   11, 11, 12                  /* in the guest, and not in problem state */
+    beq     p9_call_in_full
+    rotldi  11, 3, 62
+    cmpldi  11, CALL_SLOTS
+    bge     2f
+1:  ld      12, GC_CALLS(13)
+    sldi    11, 11, 3
+    ldx     12, 12, 11
+    cmpdi   12, 0
+    beq     p9_call_in_full
+    mtctr   12
+    KEEP    26, GC_NIP
+    KEEP    27, GC_MSR
+    KEEP    8, GC_LR
+    KEEP    305, GC_GPR + 104
+    REGISTERS std, GC_GPR, 1,2
+    ld      1, GC_HOST_STACK(13)
+    ld      2, GC_HOST_TOC(13)
+    li      11, 0
+    std     11, GC_IN_GUEST(13)         /* All is kept: a reset finds its way back from here on. */
+    mr      10, 13
+    bctrl
+    b       p9_call_resume
+2:  cmpldi  3, CALL_RTAS
+    beq     p9_call_in_full
+    li      11, CALL_SLOTS
+    b       1b
+
+    VECTORS p9_exit, 0xd00,0xe02,0xe22,0xe42,0xe62,0xe82,0xea2,0xf00,0xf20,0xf40,0xf60
+    VECTORS p9_exit, 0xf82,0x1202,0x1300,0x1502,0x1602,0x1700,0x1802
+
+p9_call_in_full:
+    li      12, 0                       /* CFAR is not the guest's any more. */
+    std     12, GC_SCRATCH + 24(13)
+    li      12, 0xc00
+    b       p9_kept
 
     . = 0x1900 - 0x100
 p9_exit:
@@ -89,30 +135,27 @@ p9_exit:
 p9_real:
     mfcr    11
     std     11, GC_SCRATCH + 16(13)
+p9_kept:
     ld      11, GC_IN_GUEST(13)
     cmpdi   11, 0
     beq     p9_own_fault
 
 p9_guest_exit:                          /* What Rust may clobber goes to the context. */
-    li      11, 0
-    std     11, GC_IN_GUEST(13)
     VOLATILE GC_GPR
     ld      5, GC_SCRATCH + 16(13)
     ld      6, GC_SCRATCH + 24(13)
     std     5, GC_CR(13)
     std     6, GC_CFAR(13)
-    mflr    3
-    mfctr   4
-    mfxer   5
-    std     3, GC_LR(13)
-    std     4, GC_CTR(13)
-    mfspr   8, 896                      /* PPR */
-    std     5, GC_XER(13)
-    std     8, GC_PPR(13)
+    KEEP    8, GC_LR
+    KEEP    9, GC_CTR
+    KEEP    1, GC_XER
+    KEEP    896, GC_PPR
     std     12, GC_VECTOR(13)
     INTERRUPTED
     std     3, GC_NIP(13)
     std     4, GC_MSR(13)
+    li      11, 0
+    std     11, GC_IN_GUEST(13)
     ld      1, GC_HOST_STACK(13)
     ld      2, GC_HOST_TOC(13)
     ld      12, GC_HANDLER(13)
@@ -121,36 +164,48 @@ p9_guest_exit:                          /* What Rust may clobber goes to the con
     bctrl
     cmpdi   3, 0
     bne     p9_full_frame
+    b       p9_resume
+
+/* A call was answered by r3. */
+p9_call_resume:
+    GIVE    314, GC_NIP
+    ld      11, GC_MSR(13)
+    ori     11, 11, 0x1000              /* ME */
+    mtspr   315, 11
+    GIVE    8, GC_LR
+    REGISTERS ld, GC_GPR, 1,2
+    li      11, IN_GUEST
+    std     11, GC_IN_GUEST(13)
+    .irp    n, 0,4,5,6,7,8,9,10,11,12
+    li      \n, 0
+    .endr
+    mtctr   0
+    mtxer   0
+    mtcrf   0xc7, 0
+    mtspr   28, 0
+    ld      13, GC_GPR + 104(13)
+    hrfid
 
 /* Everything but r14 to r31 comes from the context. */
 p9_resume:
-    ld      3, GC_NIP(13)
-    ld      4, GC_MSR(13)
-    ld      5, GC_LR(13)
-    ld      6, GC_CTR(13)
-    ld      7, GC_XER(13)
+    GIVE    896, GC_PPR
+    GIVE    314, GC_NIP
+    GIVE    315, GC_MSR
+    GIVE    8, GC_LR
+    GIVE    9, GC_CTR
+    GIVE    1, GC_XER
     ld      8, GC_CR(13)
-    ld      9, GC_CFAR(13)
-    ld      10, GC_PPR(13)
-    mtspr   896, 10
-    mtspr   314, 3
-    mtspr   315, 4
-    mtlr    5
-    mtctr   6
-    mtxer   7
     mtcrf   0xff, 8
-    mtspr   28, 9
-    li      10, 1
+    GIVE    28, GC_CFAR
+    li      10, IN_GUEST
     std     10, GC_IN_GUEST(13)
-    .irp    n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13
-    ld      \n, GC_GPR + 8 * \n(13)
-    .endr
+    REGISTERS ld, GC_GPR, 0,1,2,3,4,5,6,7,8,9,10,11,12,13
     hrfid
 p9_resume_end:
 
-/* System reset. One that hits the firmware is kept for the guest: taken back to where it hit if
-   Rust was running, or to the start of the resume that it interrupted; the context is whole then.
-   One that hits a vector's first instructions has overwritten what the vector came to save. */
+/* System reset. One that hits the firmware is kept for the guest, which HDEC takes out for it: back to
+   where it hit, or to the start of the resume that it interrupted; the context is whole then. One
+   that hits a vector's first instructions has overwritten what the vector came to save. */
 p9_reset:
     std     11, GC_SCRATCH(13)
     mfcr    11
@@ -160,16 +215,23 @@ p9_reset:
     beq     p9_guest_exit
     ld      11, GC_IN_GUEST(13)
     std     12, GC_PENDING_RESET(13)
+    li      12, 0
+    mtspr   310, 12                     /* HDEC */
+    li      12, 0x100
     cmpdi   11, 0
     mfspr   11, 26
     beq     1f
     clrldi  11, 11, 51                  /* It is in the vectors, in either copy. */
-    cmpldi  11, p9_resume - p9_vectors_start + 0x100
+    cmpldi  11, p9_call_resume - p9_vectors_start + 0x100
     blt     p9_guest_exit
+    cmpldi  11, p9_resume - p9_vectors_start + 0x100
+    blt     p9_call_resume
     cmpldi  11, p9_resume_end - p9_vectors_start + 0x100
     blt     p9_resume
     b       p9_guest_exit
-1:  ld      11, GC_SCRATCH + 16(13)
+1:  cmpldi  11, 0x100                   /* a second one: where the first hit is lost */
+    beq     p9_own_fault
+    ld      11, GC_SCRATCH + 16(13)
     ld      12, GC_SCRATCH + 24(13)
     mtcrf   0xff, 11
     mtspr   28, 12
@@ -195,16 +257,13 @@ p9_full_frame:
 p9_own_fault:
     VOLATILE GC_FAULT
     CALLEE_SAVED std, GC_FAULT
-    mflr    6
-    mfspr   7, 19                       /* DAR */
-    mfspr   8, 18                       /* DSISR */
+    KEEP    8, GC_FAULT + 272
+    KEEP    19, GC_FAULT + 288          /* DAR, DSISR */
+    KEEP    18, GC_FAULT + 296
     INTERRUPTED
     std     3, GC_FAULT + 256(13)
     std     4, GC_FAULT + 264(13)
-    std     6, GC_FAULT + 272(13)
     std     12, GC_FAULT + 280(13)
-    std     7, GC_FAULT + 288(13)
-    std     8, GC_FAULT + 296(13)
     ld      1, GC_FAULT_STACK(13)
     ld      2, GC_HOST_TOC(13)
     ld      12, GC_FAULT_HANDLER(13)

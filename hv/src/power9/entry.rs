@@ -4,7 +4,9 @@
 
 use core::mem::offset_of;
 
-use super::context::GuestContext;
+use super::context::{GuestContext, IN_GUEST};
+use super::hcall::H_RTAS;
+use super::light;
 
 core::arch::global_asm!(
     ".set GC_GPR, {gpr}", ".set GC_NIP, {nip}", ".set GC_MSR, {msr}", ".set GC_LR, {lr}",
@@ -13,7 +15,8 @@ core::arch::global_asm!(
     ".set GC_HOST_STACK, {host_stack}", ".set GC_FAULT_STACK, {fault_stack}",
     ".set GC_HOST_TOC, {host_toc}", ".set GC_HOST_MSR, {host_msr}", ".set GC_HANDLER, {handler}",
     ".set GC_SLOW_HANDLER, {slow_handler}", ".set GC_FAULT_HANDLER, {fault_handler}",
-    ".set GC_SCRATCH, {scratch}", ".set GC_FAULT, {fault}",
+    ".set GC_SCRATCH, {scratch}", ".set GC_FAULT, {fault}", ".set GC_CALLS, {calls}",
+    ".set IN_GUEST, {inside}", ".set CALL_SLOTS, {slots}", ".set CALL_RTAS, {rtas}",
     include_str!("entry.S"),
     gpr = const offset_of!(GuestContext, gpr),
     nip = const offset_of!(GuestContext, nip),
@@ -36,6 +39,10 @@ core::arch::global_asm!(
     fault_handler = const offset_of!(GuestContext, fault_handler),
     scratch = const offset_of!(GuestContext, scratch),
     fault = const offset_of!(GuestContext, fault),
+    calls = const offset_of!(GuestContext, calls),
+    inside = const IN_GUEST,
+    slots = const light::UNKNOWN,
+    rtas = const H_RTAS,
 );
 
 unsafe extern "C" {

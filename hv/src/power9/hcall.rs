@@ -8,6 +8,7 @@ use anchorite_spec::{ExitReason, papr};
 
 use super::board::Power9;
 use super::context::GuestContext;
+use super::light::{self, Light};
 use super::regs::{lpcr, msr, program};
 use super::vcpu::Vcpu;
 use super::{capacity, inject, interrupts, rtas, watchdog};
@@ -50,6 +51,7 @@ pub enum HcallError {
 impl HcallError {
     /// The number that the guest finds in r3.
     #[must_use]
+    #[inline(always)]
     pub const fn code(self) -> i64 {
         match self {
             Self::Busy => papr::BUSY,
@@ -81,7 +83,16 @@ pub const fn done() -> HcallResult {
     Ok(Action::Resume)
 }
 
-type Handler<M> = fn(&mut Vcpu<M>, &mut GuestContext) -> HcallResult;
+/// How a call is answered.
+pub enum Handler<M> {
+    /// From the guest's registers and to them.
+    Full(fn(&mut Vcpu<M>, &mut GuestContext) -> HcallResult),
+    /// By a return code alone, without a frame ([`light`]).
+    Light(Answer<M>, Light),
+}
+
+/// Answers from r4 to r7. Of the context only NIP and MSR are the guest's, and the run does not end.
+pub type Answer<M> = fn(&mut Vcpu<M>, &mut GuestContext, [u64; 4]) -> HcallResult;
 
 /// One row of the dispatch table.
 pub struct Hcall<M> {
@@ -89,7 +100,8 @@ pub struct Hcall<M> {
     pub number: u64,
     /// The ledger slot.
     pub reason: ExitReason,
-    handler: Handler<M>,
+    /// What answers it.
+    pub handler: Handler<M>,
 }
 
 /// How many calls are served.
@@ -103,24 +115,48 @@ pub const H_RTAS: u64 = 0xf000;
 pub const fn calls<M: Power9>() -> [Hcall<M>; CALLS] {
     macro_rules! call {
         ($number:literal, $reason:ident, $handler:path) => {
-            Hcall { number: $number, reason: ExitReason::$reason, handler: $handler }
+            Hcall { number: $number, reason: ExitReason::$reason, handler: Handler::Full($handler) }
         };
+    }
+    macro_rules! light {
+        ($number:literal, $reason:ident, $answer:path) => {{
+            extern "C" fn enter<M: Power9>(
+                _: u64,
+                r4: u64,
+                r5: u64,
+                r6: u64,
+                r7: u64,
+                _: u64,
+                _: u64,
+                ctx: &mut GuestContext,
+            ) -> i64 {
+                let args = [r4, r5, r6, r7];
+                light::answer(ctx, ExitReason::$reason, |v: &mut Vcpu<M>, ctx| {
+                    $answer(v, ctx, args)
+                })
+            }
+            Hcall {
+                number: $number,
+                reason: ExitReason::$reason,
+                handler: Handler::Light($answer, enter::<M>),
+            }
+        }};
     }
     [
         call!(0x54, HGetTermChar, get_term_char),
-        call!(0x58, HPutTermChar, put_term_char),
+        light!(0x58, HPutTermChar, put_term_char),
         call!(0xdc, HRegisterVpa, register_vpa),
-        call!(0xe0, HCede, cede),
-        call!(0xe4, HConfer, confer),
-        call!(0xe8, HProd, prod),
+        light!(0xe0, HCede, cede),
+        light!(0xe4, HConfer, confer),
+        light!(0xe8, HProd, prod),
         call!(0xec, HGetPpp, capacity::get_ppp),
         call!(0xf0, HSetPpp, capacity::set_ppp),
         call!(0xf4, HPurr, capacity::purr),
         call!(0x1c8, HGetCpuCharacteristics, get_cpu_characteristics),
-        call!(0x1d8, HPollPending, capacity::poll_pending),
+        light!(0x1d8, HPollPending, capacity::poll_pending),
         call!(0x298, HJoin, join),
         call!(0x300, HRandom, random),
-        call!(0x31c, HSetMode, set_mode),
+        light!(0x31c, HSetMode, set_mode),
         call!(0x37c, HRegisterProcTbl, register_process_table),
         call!(0x380, HSignalSysReset, signal_system_reset),
         call!(0x3a8, HIntGetSourceInfo, interrupts::get_source_info),
@@ -137,7 +173,8 @@ pub const fn calls<M: Power9>() -> [Hcall<M>; CALLS] {
     ]
 }
 
-const SLOTS: usize = 0x488 / 4 + 1;
+/// Numbers / 4 that may be PAPR's.
+pub const SLOTS: usize = 0x488 / 4 + 1;
 
 struct Table<M>(core::marker::PhantomData<M>);
 
@@ -173,7 +210,13 @@ pub fn serve<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     let result = match Table::<M>::CALLS.get(usize::from(index)) {
         Some(call) => {
             v.count(call.reason);
-            (call.handler)(v, ctx)
+            match call.handler {
+                Handler::Full(handler) => handler(v, ctx),
+                Handler::Light(answer, _) => {
+                    let args = [4, 5, 6, 7].map(|n| ctx.gpr[n]);
+                    answer(v, ctx, args)
+                }
+            }
         }
         None => {
             v.count(ExitReason::HcallUnknown);
@@ -194,14 +237,18 @@ pub fn serve<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
 }
 
 /// H_PUT_TERM_CHAR(terminal, length, data, data): at most 16 bytes, most significant first.
-fn put_term_char<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
-    let len = ctx.gpr[5];
-    if !is_terminal(ctx.gpr[4]) || len > 16 {
+#[inline(always)]
+fn put_term_char<M: Power9>(
+    v: &mut Vcpu<M>,
+    _: &mut GuestContext,
+    [unit, len, high, low]: [u64; 4],
+) -> HcallResult {
+    if !is_terminal(unit) || len > 16 {
         return Err(HcallError::Parameter);
     }
     let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&ctx.gpr[6].to_be_bytes());
-    bytes[8..].copy_from_slice(&ctx.gpr[7].to_be_bytes());
+    bytes[..8].copy_from_slice(&high.to_be_bytes());
+    bytes[8..].copy_from_slice(&low.to_be_bytes());
     let output = &bytes[..len as usize];
     let mut tail = v.shared.console.lock();
     if !v.machine.console_write(output) {
@@ -244,16 +291,18 @@ fn register_vpa<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResu
         return Err(HcallError::Parameter);
     }
     let area = Gpa(address);
-    let mut areas = v.shared.seats[server].areas.lock();
+    let seat = &v.shared.seats[server];
+    let mut areas = seat.areas.lock();
     match function {
         1 => {
             let size = area_size(v, area)? >> 16;
             if size < VPA_BYTES as u32 || !in_one_page(address, size) {
                 return Err(HcallError::Parameter);
             }
-            areas.vpa = Some(shared_area(v, area, size)?);
+            let area = shared_area(v, area, size)?;
+            seat.yields.place(v.shared.memory.view(area, VPA_BYTES).ok(), VPA_YIELD_COUNT);
         }
-        2 | 3 if areas.vpa.is_none() => return Err(HcallError::Resource),
+        2 | 3 if !seat.yields.is_placed() => return Err(HcallError::Resource),
         2 => {
             let size = area_size(v, area)?;
             if size < DISPATCH_ENTRY_BYTES {
@@ -271,7 +320,7 @@ fn register_vpa<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResu
         5 if areas.dispatch_log.is_some() || areas.slb_shadow.is_some() => {
             return Err(HcallError::Resource);
         }
-        5 => areas.vpa = None,
+        5 => seat.yields.place(None, 0),
         6 => areas.dispatch_log = None,
         7 => areas.slb_shadow = None,
         _ => return Err(HcallError::Parameter),
@@ -297,35 +346,29 @@ fn shared_area<M>(v: &Vcpu<M>, area: Gpa, size: u32) -> Result<Gpa, HcallError> 
     Ok(area)
 }
 
-fn bump_yield_count<M: Power9>(v: &Vcpu<M>) {
-    let Some(vpa) = v.seat().areas.lock().vpa else { return };
-    if let Ok(area) = v.shared.memory.view(vpa, VPA_BYTES) {
-        let count = area.read_be32(VPA_YIELD_COUNT);
-        area.write_be32(VPA_YIELD_COUNT, count.wrapping_add(1));
-    }
-}
-
 /// H_CEDE: external interrupts on, then idle until one is pending. The core's idle state ends at
 /// once if one already is, so no wake-up can fall between the test and the sleep.
-fn cede<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
+#[inline(always)]
+fn cede<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext, _: [u64; 4]) -> HcallResult {
     ctx.msr |= msr::EE;
-    bump_yield_count(v);
+    v.seat().yields.bump();
     v.wait(M::idle);
-    bump_yield_count(v);
+    v.seat().yields.bump();
     done()
 }
 
 /// H_PROD(server): the server's next, or present, H_CEDE returns.
-fn prod<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
-    let target = v.shared.server(ctx.gpr[4]).ok_or(HcallError::Parameter)?;
+#[inline(always)]
+fn prod<M: Power9>(v: &mut Vcpu<M>, _: &mut GuestContext, [server, ..]: [u64; 4]) -> HcallResult {
+    let target = v.shared.server(server).ok_or(HcallError::Parameter)?;
     v.prod(target);
     done()
 }
 
 /// H_CONFER(server or -1, yield count): vCPUs are pinned, there is no time to give away.
-fn confer<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
-    if ctx.gpr[4] != u64::MAX {
-        v.shared.server(ctx.gpr[4]).ok_or(HcallError::Parameter)?;
+fn confer<M: Power9>(v: &mut Vcpu<M>, _: &mut GuestContext, [server, ..]: [u64; 4]) -> HcallResult {
+    if server != u64::MAX {
+        v.shared.server(server).ok_or(HcallError::Parameter)?;
     }
     done()
 }
@@ -373,8 +416,12 @@ fn random<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
 }
 
 /// H_SET_MODE(flags, resource, value, value).
-fn set_mode<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResult {
-    let [flags, resource, value1, value2] = [4, 5, 6, 7].map(|n| ctx.gpr[n]);
+#[inline(always)]
+fn set_mode<M: Power9>(
+    v: &mut Vcpu<M>,
+    _: &mut GuestContext,
+    [flags, resource, value1, value2]: [u64; 4],
+) -> HcallResult {
     match resource {
         1 => set_ciabr(v, flags, value1, value2),
         3 | 4 if value1 != 0 => Err(HcallError::P3),

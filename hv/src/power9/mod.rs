@@ -19,6 +19,7 @@ pub(crate) mod fake;
 pub mod hcall;
 pub mod inject;
 pub mod interrupts;
+pub mod light;
 pub mod lock;
 pub mod nmi;
 pub mod regs;

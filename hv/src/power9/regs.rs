@@ -49,7 +49,7 @@ pub mod lpcr {
     pub const PECE_DECREMENTER: u64 = 0x2000;
     /// The guest may issue tlbie.
     pub const GTSE: u64 = 0x400;
-    /// Hypervisor state ignores external interrupts.
+    /// Hypervisor state ignores external interrupts: also its idle state, where EE is no matter.
     pub const HEIC: u64 = 0x10;
     /// External interrupts go to the guest.
     pub const LPES: u64 = 0x8;
@@ -60,7 +60,7 @@ pub mod lpcr {
 
     /// What a guest runs with before it asks for anything.
     pub const GUEST: u64 =
-        DPFD_4 | PECE_HVEE | UPRT | HR | ONL | LD | PECE | GTSE | HEIC | LPES | HVICE | HDICE;
+        DPFD_4 | PECE_HVEE | UPRT | HR | ONL | LD | PECE | GTSE | LPES | HVICE | HDICE;
 }
 
 /// Hypervisor facility status and control register bits (SPR 190): everything but transactional

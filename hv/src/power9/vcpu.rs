@@ -4,7 +4,7 @@
 //! Each vCPU has a core to itself. One vCPU reaches another by a flag in its [`Seat`] and then, if it
 //! may be in the guest or asleep, by [`Power9::kick`], which takes it out of either; it looks at its
 //! flags at the end of every exit. A kick that comes late is one exit too many and harms nobody.
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use anchorite_spec::ledger::Row;
 use anchorite_spec::manifest::VCPUS;
@@ -20,7 +20,7 @@ use super::watchdog::{self, Watchdogs};
 use crate::core::ConsoleTail;
 use crate::core::end::Text;
 use crate::core::report::{Reach, Reports};
-use crate::mem::{Gpa, GuestMemory};
+use crate::mem::{Gpa, GuestCounter, GuestMemory};
 
 /// Where a vCPU is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,11 +54,10 @@ impl State {
     }
 }
 
-/// The areas that a vCPU shares with its guest, by guest real address.
+/// The areas that a vCPU shares with its guest besides its virtual processor area, by guest real
+/// address.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Areas {
-    /// The virtual processor area.
-    pub vpa: Option<Gpa>,
     /// The dispatch trace log.
     pub dispatch_log: Option<Gpa>,
     /// The SLB shadow buffer.
@@ -75,7 +74,10 @@ pub struct Seat {
     pub reset: AtomicBool,
     /// The guest begins again: what is left of its last life on this core is to go, by its own doing.
     pub renew: AtomicBool,
-    /// Areas that were registered for it.
+    /// In its virtual processor area, if one was registered: how often it has ceded, and come back.
+    /// Registered and withdrawn with `areas` locked.
+    pub yields: GuestCounter,
+    /// Areas that were registered for it besides.
     pub areas: Lock<Areas>,
 }
 
@@ -128,6 +130,7 @@ impl Shared {
             waits: AtomicBool::new(false),
             reset: AtomicBool::new(false),
             renew: AtomicBool::new(false),
+            yields: GuestCounter::NONE,
             areas: Lock::new(Areas::default()),
         };
         Self {
@@ -156,7 +159,9 @@ impl Shared {
             for flag in [&seat.prodded, &seat.waits, &seat.reset] {
                 flag.store(false, Ordering::SeqCst);
             }
-            *seat.areas.lock() = Areas::default();
+            let mut areas = seat.areas.lock();
+            seat.yields.place(None, 0);
+            *areas = Areas::default();
         }
         self.nmi.lock().forget();
         *self.watchdogs.lock() = Watchdogs::default();
@@ -206,6 +211,8 @@ pub struct Vcpu<M> {
     pub machine: M,
     /// What all share.
     pub shared: &'static Shared,
+    /// Its own among the seats.
+    seat: &'static Seat,
     /// Its row of the ledger.
     pub row: &'static mut Row,
     /// The exit being served.
@@ -224,6 +231,7 @@ impl<M> Vcpu<M> {
             index,
             machine,
             shared,
+            seat: &shared.seats[index],
             row,
             reason: None,
             timer: watchdog::NEVER,
@@ -239,8 +247,8 @@ impl<M> Vcpu<M> {
 
     /// Its own seat.
     #[must_use]
-    pub fn seat(&self) -> &'static Seat {
-        &self.shared.seats[self.index]
+    pub const fn seat(&self) -> &'static Seat {
+        self.seat
     }
 }
 
@@ -275,10 +283,15 @@ impl<M: Power9> Vcpu<M> {
     }
 
     /// Has the vCPU's present wait, or else its next one, end.
+    #[inline]
     pub fn prod(&mut self, target: usize) {
+        if target == self.index {
+            return self.seat.prodded.store(true, Ordering::Relaxed);
+        }
         let seat = &self.shared.seats[target];
-        seat.prodded.store(true, Ordering::SeqCst);
-        if target != self.index && seat.waits.load(Ordering::SeqCst) {
+        seat.prodded.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
+        if seat.waits.load(Ordering::Relaxed) {
             self.machine.kick(target);
         }
     }
@@ -287,15 +300,21 @@ impl<M: Power9> Vcpu<M> {
     ///
     /// Who prods sets the flag and then asks whether this vCPU waits; who waits says so and then
     /// looks at the flag: one of the two sees the other.
+    #[inline]
     pub fn wait(&mut self, sleep: impl FnOnce(&mut M)) -> bool {
         let seat = self.seat();
-        seat.waits.store(true, Ordering::SeqCst);
-        let before = seat.prodded.swap(false, Ordering::SeqCst);
-        if !before {
+        seat.waits.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if !seat.prodded.load(Ordering::Relaxed) {
             sleep(&mut self.machine);
         }
-        seat.waits.store(false, Ordering::SeqCst);
-        before || seat.prodded.swap(false, Ordering::SeqCst)
+        seat.waits.store(false, Ordering::Relaxed);
+        // A second one that comes right here is one with the first.
+        let prodded = seat.prodded.load(Ordering::Acquire);
+        if prodded {
+            seat.prodded.store(false, Ordering::Relaxed);
+        }
+        prodded
     }
 
     /// Asks a stopped vCPU to start; false if it is not stopped.
@@ -407,7 +426,7 @@ fn other_active(states: &[State], own: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{Fake, code as call, context, hcall, vcpu_of};
+    use super::super::fake::{Fake, RAM, code as call, context, hcall, vcpu_of};
     use super::super::hcall;
     use super::super::regs::vector;
     use super::*;
@@ -461,7 +480,7 @@ mod tests {
         for flag in [&seat.prodded, &seat.waits, &seat.reset] {
             flag.store(true, Ordering::SeqCst);
         }
-        seat.areas.lock().vpa = Some(Gpa(0));
+        seat.yields.place(v.shared.memory.view(Gpa(RAM.0), 8).ok(), 0);
         v.shared.console.lock().push(b"Kernel panic");
         v.follow_watchdog();
         v.last_words.push(b"of the last life");
@@ -471,7 +490,7 @@ mod tests {
         assert!(
             ![&seat.prodded, &seat.waits, &seat.reset].iter().any(|f| f.load(Ordering::SeqCst))
         );
-        assert!(seat.areas.lock().vpa.is_none());
+        assert!(!seat.yields.is_placed());
         assert!(v.shared.console.lock().last_line_with(b"panic", &mut [0; 16]).is_none());
         assert_eq!(v.shared.watchdog_due.load(Ordering::SeqCst), watchdog::NEVER);
         assert_eq!(call(&mut v, &[0x45c, 0x200, 1]), -63, "no watchdog runs");

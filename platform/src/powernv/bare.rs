@@ -64,6 +64,7 @@ impl Bare {
     }
 
     /// Writes what the UART takes at once; returns how much.
+    #[inline(always)]
     pub fn console_write(&self, bytes: &[u8]) -> usize {
         self.uart.lock().send(bytes)
     }

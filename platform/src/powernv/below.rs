@@ -12,9 +12,9 @@ pub enum Below {
 }
 
 macro_rules! both {
-    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
+    ($($(#[$meta:meta])* fn $name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
         impl Below {
-            $($(#[$doc])* pub fn $name(&self, $($arg: $type),*) $(-> $result)? {
+            $($(#[$meta])* pub fn $name(&self, $($arg: $type),*) $(-> $result)? {
                 match self {
                     Self::Opal(opal) => opal.$name($($arg),*),
                     Self::Bare(bare) => bare.$name($($arg),*),
@@ -26,6 +26,7 @@ macro_rules! both {
 
 both! {
     /// Writes to the console; returns how many bytes were taken.
+    #[inline(always)]
     fn console_write(bytes: &[u8]) -> usize;
     /// Reads what the console has received; returns how many bytes.
     fn console_read(buffer: &mut [u8]) -> usize;

@@ -212,20 +212,17 @@ pub fn tlb_invalidate(lpid: u32, pid: Option<u32>, scope: Scope) {
 /// Waits in the shallowest idle state, in which the core keeps everything and goes on with the
 /// next instruction when an interrupt is pending, also a masked one.
 ///
-/// `waiting` is LPCR meanwhile: PECE and HEIC in it decide what ends the wait. HEIC keeps the guest's
-/// own external interrupts from it.
+/// PECE and HEIC in LPCR decide what ends the wait. HEIC keeps the guest's own external interrupts
+/// from it.
 ///
 /// # Safety
-/// External interrupts must be off (MSR.EE = 0), `running` must be the present LPCR, and `waiting`
-/// may differ from it in PECE and HEIC only.
-pub unsafe fn stop(running: u64, waiting: u64) {
-    // SAFETY: LPCR differs from the present one in bits that only matter to the idle state and to
-    // hypervisor state with EE = 1; PSSCR 0 asks for no state loss.
+/// External interrupts must be off (MSR.EE = 0).
+#[inline(always)]
+pub unsafe fn stop() {
+    // SAFETY: PSSCR 0 asks for no state loss.
     unsafe {
-        mtspr::<{ spr::LPCR }>(waiting);
         mtspr::<{ spr::PSSCR }>(0);
         asm!("ptesync", "stop", options(nostack));
-        mtspr::<{ spr::LPCR }>(running);
     }
 }
 

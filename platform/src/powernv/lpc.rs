@@ -3,7 +3,7 @@
 //! processor's IPMI interface, which has the power switch.
 use uart_16550::backend::Backend;
 use uart_16550::spec::FIFO_SIZE;
-use uart_16550::spec::registers::{MCR, offsets};
+use uart_16550::spec::registers::{LSR, MCR, offsets};
 use uart_16550::{BaudRate, Config, Uart16550};
 
 use super::core::{load8, store8, timebase};
@@ -99,11 +99,15 @@ impl Uart {
     }
 
     /// Whether everything written has left the queue.
+    #[inline(always)]
     pub fn is_idle(&mut self) -> bool {
-        self.device.ready_to_send().is_ok()
+        // SAFETY: the line status register. Its error flags, which the read clears, nobody asks for.
+        let status = unsafe { self.device.backend_mut().read(offsets::LSR as u8) };
+        status & LSR::THR_EMPTY.bits() != 0
     }
 
     /// Writes what the UART takes at once; returns how much.
+    #[inline(always)]
     pub fn send(&mut self, bytes: &[u8]) -> usize {
         if !self.is_idle() {
             return 0;

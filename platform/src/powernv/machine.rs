@@ -32,12 +32,25 @@ struct Pending {
 }
 
 impl Pending {
+    #[inline(always)]
     fn flush(&mut self, below: &Below) -> bool {
-        if self.len > 0 {
-            let taken = below.console_write(&self.bytes[..self.len]).min(self.len);
-            self.bytes.copy_within(taken..self.len, 0);
-            self.len -= taken;
-        }
+        self.len == 0 || self.flush_rest(below)
+    }
+
+    /// Keeps what was not taken; true.
+    #[cold]
+    fn keep(&mut self, rest: &[u8]) -> bool {
+        let keep = rest.len().min(self.bytes.len());
+        self.bytes[..keep].copy_from_slice(&rest[..keep]);
+        self.len = keep;
+        true
+    }
+
+    #[cold]
+    fn flush_rest(&mut self, below: &Below) -> bool {
+        let taken = below.console_write(&self.bytes[..self.len]).min(self.len);
+        self.bytes.copy_within(taken..self.len, 0);
+        self.len -= taken;
         self.len == 0
     }
 }
@@ -239,6 +252,7 @@ impl From<OpalError> for HardwareError {
 }
 
 impl Machine for PowerNv {
+    #[inline(always)]
     fn console_write(&mut self, bytes: &[u8]) -> bool {
         let below = &self.board.below;
         let mut pending = self.board.pending.lock();
@@ -246,14 +260,10 @@ impl Machine for PowerNv {
             return false;
         }
         let taken = below.console_write(bytes);
-        if taken == 0 && !bytes.is_empty() {
-            return false;
+        if taken == bytes.len() {
+            return true;
         }
-        let rest = &bytes[taken.min(bytes.len())..];
-        let keep = rest.len().min(pending.bytes.len());
-        pending.bytes[..keep].copy_from_slice(&rest[..keep]);
-        pending.len = keep;
-        true
+        taken != 0 && pending.keep(&bytes[taken.min(bytes.len())..])
     }
 
     fn console_read(&mut self, buffer: &mut [u8]) -> usize {
@@ -360,12 +370,8 @@ impl Power9 for PowerNv {
     }
 
     fn idle(&mut self) {
-        // SAFETY: handlers run with EE = 0, and `self.lpcr` is what is in the register.
-        unsafe { cpu::stop(self.lpcr, self.lpcr & !lpcr::HEIC) };
-        if self.own_event() == Some(KICK_EVENT) {
-            // So that it does not take the guest out once more.
-            let _ = self.virtualization_interrupt();
-        }
+        // SAFETY: handlers run with EE = 0. A kick is left to take the guest out.
+        unsafe { cpu::stop() };
     }
 
     fn park(&mut self) {
@@ -373,11 +379,13 @@ impl Power9 for PowerNv {
         let timer = if timer { lpcr::PECE_DECREMENTER } else { 0 };
         let until = cpu::timebase().wrapping_add(mfspr::<{ spr::DEC }>());
         // SAFETY: only the guest and the idle state notice the decrementer, which is put back below;
-        // handlers run with EE = 0, and `self.lpcr` is what is in the register. HEIC stays on: the
-        // guest's interrupts wake nobody.
+        // handlers run with EE = 0, and `self.lpcr` is what is in the register. With HEIC the guest's
+        // interrupts wake nobody.
         unsafe {
             mtspr::<{ spr::DEC }>(LONG);
-            cpu::stop(self.lpcr, self.lpcr & !lpcr::PECE | timer);
+            mtspr::<{ spr::LPCR }>(self.lpcr & !lpcr::PECE | timer | lpcr::HEIC);
+            cpu::stop();
+            mtspr::<{ spr::LPCR }>(self.lpcr);
             mtspr::<{ spr::DEC }>(until.wrapping_sub(cpu::timebase()));
         }
         let source = self.virtualization_interrupt();

@@ -114,13 +114,18 @@ const fn outputs(number: u64) -> usize {
     }
 }
 
-/// CR, LR, CTR and XER stand behind r0–r31.
+/// CR, LR, CTR, XER and CFAR stand behind r0–r31.
 const CR: usize = 32;
+const CTR: usize = 34;
 const XER: usize = 35;
+const CFAR: usize = 36;
+/// CR0, CR1 and CR5 to CR7.
+const CR_VOLATILE: u64 = 0xff00_0fff;
 /// XER's bits that exist.
 const XER_BITS: u64 = 0xe00c_007f;
 
-/// One hypercall: r3–r10 afterwards. All other registers are filled with noise and must come back.
+/// One hypercall: r3–r10 afterwards. All other registers are filled with noise and must come back,
+/// or come back as zero where PAPR lets the call change them.
 pub fn hcall(number: u64, args: &[u64]) -> [u64; 8] {
     let mut noise = Random::new(number ^ HCALL_IN.get() ^ 1);
     for register in 0..=XER {
@@ -138,10 +143,22 @@ pub fn hcall(number: u64, args: &[u64]) -> [u64; 8] {
     // SAFETY: the assembly keeps every register of ours at words of its own.
     unsafe { low_hcall() };
     let outputs = 3..4 + outputs(number);
-    for register in (0..=XER).filter(|register| !outputs.contains(register)) {
+    for register in (0..=CFAR).filter(|register| !outputs.contains(register)) {
         let mask = if register == XER { XER_BITS } else { u64::MAX };
-        let after = HCALL_OUT.at(register) & mask;
-        if after != HCALL_IN.at(register) && LEAKS.fetch_add(1, Ordering::Relaxed) == 0 {
+        let [before, after] = [HCALL_IN, HCALL_OUT].map(|words| words.at(register) & mask);
+        // PAPR lets a call change these. What it puts there must not be the firmware's.
+        let kept = match register {
+            // Interrupts come right behind these, and branch.
+            CFAR if matches!(number, CEDE | SIGNAL_RESET) => true,
+            0 | 4..=12 | CTR | XER | CFAR => after == before || after == 0,
+            CR => {
+                let volatile = after & CR_VOLATILE;
+                let same = (after ^ before) & !CR_VOLATILE == 0;
+                same && (volatile == before & CR_VOLATILE || volatile == 0)
+            }
+            _ => after == before,
+        };
+        if !kept && LEAKS.fetch_add(1, Ordering::Relaxed) == 0 {
             for (slot, value) in FIRST.iter().zip([number, register as u64, after]) {
                 slot.store(value, Ordering::Relaxed);
             }

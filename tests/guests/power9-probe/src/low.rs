@@ -25,7 +25,8 @@ core::arch::global_asm!(
     .set SEEN, 0x2870
     .set RESETS, 0x2878
     .set NMI, 0x2880                    /* r3 of the last routine for one */
-    .set HCALL_IN, 0x2a00               /* r0 to r31, CR, LR, CTR, XER */
+    .set LOST, 0x2888
+    .set HCALL_IN, 0x2a00               /* r0 to r31, CR, LR, CTR, XER, CFAR */
     .set HCALL_OUT, 0x2c00
     .set KEPT, 0x2e00
 
@@ -93,7 +94,7 @@ common:
     std     4, WORDS + 24(3)
     mfmsr   4
     std     4, WORDS + 32(3)
-    ld      4, FIXUP(3)
+8:  ld      4, FIXUP(3)
     cmpdi   4, 0
     beq     6f
     mtspr   26, 4
@@ -105,7 +106,13 @@ common:
 2:  ld      4, RESETS(3)
     addi    4, 4, 1
     std     4, RESETS(3)
-    b       5f
+    mfspr   4, 27
+    andi.   4, 4, 2                     /* without RI nobody knows where it was */
+    bne     5f
+    ld      4, LOST(3)
+    addi    4, 4, 1
+    std     4, LOST(3)
+    b       8b
 3:  ld      4, DECS(3)                  /* decrementer: far away */
     addi    4, 4, 1
     std     4, DECS(3)
@@ -156,6 +163,9 @@ low_hcall:
     mtctr   0
     ld      0, HCALL_IN + 280(0)
     mtxer   0
+    b       .+4                         /* nothing branches from here to the reading of CFAR */
+    mfspr   0, 28
+    std     0, HCALL_IN + 288(0)
     ALL ld, HCALL_IN
     sc      1
     ALL std, HCALL_OUT
@@ -167,6 +177,8 @@ low_hcall:
     std     0, HCALL_OUT + 272(0)
     mfxer   0
     std     0, HCALL_OUT + 280(0)
+    mfspr   0, 28
+    std     0, HCALL_OUT + 288(0)
     ALL ld, KEPT
     ld      0, KEPT + 264(0)
     mtcrf   0xff, 0
@@ -317,6 +329,8 @@ pub const DECS: Word = Word(0x2860);
 pub const EXTS: Word = Word(0x2868);
 /// System resets so far.
 pub const RESETS: Word = Word(0x2878);
+/// Those among them that hit what cannot be gone on with.
+pub const LOST: Word = Word(0x2888);
 /// The save area that a routine for one of these was last given.
 pub const NMI: Word = Word(0x2880);
 /// This program's routine for system resets.
@@ -327,7 +341,7 @@ pub const CHECK_ROUTINE: u64 = 0x2740;
 pub const CPU_ENTRY: u64 = 0x2600;
 /// The machine state that the tried code left.
 pub const SEEN: Word = Word(0x2870);
-/// A hypercall's registers before: r0–r31, CR, LR, CTR, XER.
+/// A hypercall's registers before: r0–r31, CR, LR, CTR, XER, CFAR.
 pub const HCALL_IN: Word = Word(0x2a00);
 /// And after.
 pub const HCALL_OUT: Word = Word(0x2c00);

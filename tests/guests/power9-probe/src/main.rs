@@ -24,6 +24,7 @@ mod random;
 mod relocated;
 #[path = "../../common/report.rs"]
 mod report;
+mod resets;
 #[path = "../../../../hv/spec/src/rtas.rs"]
 #[expect(dead_code, reason = "the firmware uses more of it")]
 mod rtas;
@@ -47,6 +48,9 @@ extern "C" fn probe_main(tree: u64, big_endian: u64) -> ! {
     }
     if board::asked_for(tree, "long=races") {
         interrupts::run_longer();
+    }
+    if board::asked_for(tree, "only=resets") {
+        resets::run();
     }
     if board::asked_for(tree, "only=watchdog") {
         watchdog::power_off();

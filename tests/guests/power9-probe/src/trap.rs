@@ -108,6 +108,18 @@ pub fn user(word: u32, r4: u64, r5: u64) -> Outcome {
     outcome(unsafe { low_user(at, r4, r5, R3) })
 }
 
+/// A hypercall with r4 and r5, r6 not 0, which a reset may break off: r3 afterwards, or r4.
+pub fn hypercall(number: u64, r4: u64, r5: u64, output: bool) -> u64 {
+    const SC_1: u32 = 0x4400_0022;
+    const NOP: u32 = 0x6000_0000;
+    /// `mr r3, r4`.
+    const OUTPUT: u32 = 0x7c83_2378;
+    let at = write_code(&[SC_1, if output { OUTPUT } else { NOP }, BLR]);
+    RESUME.set(MSR);
+    // SAFETY: as in `call`.
+    unsafe { low_try(at, r4, r5, number, MSR) }
+}
+
 /// A load of 1, 2, 4 or 8 bytes in this machine state.
 pub fn load_in(msr: u64, address: u64, size: u64) -> Outcome {
     // lbz, lhz, lwz, ld r3, 0(r4)

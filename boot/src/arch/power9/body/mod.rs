@@ -30,8 +30,8 @@ use anchorite_spec::manifest::{
 };
 use anchorite_tables::radix;
 use state::{
-    ARRIVED, BOARD, CONTEXTS, CPUS, FAULT_STACKS, NEXT, Next, PARTITION_TABLE, SHARED, STACKS,
-    image, index_of, note_end,
+    ARRIVED, BOARD, CALLS, CONTEXTS, CPUS, FAULT_STACKS, NEXT, NO_CALLS, Next, PARTITION_TABLE,
+    SHARED, STACKS, image, index_of, note_end,
 };
 
 use crate::own::LEDGER;
@@ -107,6 +107,10 @@ fn install_contexts(toc: u64, manifest: &Manifest) {
             DEBUG_FAULT_ASSERT => assert_fails as *const () as u64,
             _ => exception_comes as *const () as u64,
         };
+        ctx.calls = match manifest.debug_fault {
+            DEBUG_FAULT_NONE => &raw const CALLS as u64,
+            _ => NO_CALLS.get() as u64,
+        };
         ctx.slow_handler = death::with_frame as *const () as u64;
         ctx.fault_handler = death::firmware_fault as *const () as u64;
     }
@@ -124,7 +128,8 @@ unsafe fn seat_vcpus(manifest: &Manifest, board: &'static Board, shared: &'stati
         (*ledger).timebase_hz = manifest.timebase_hz;
         for (index, place) in CPUS.iter().enumerate().take(shared.vcpus) {
             let row = &mut *(&raw mut (*ledger).row[index]);
-            place.insert(Vcpu::new(index, PowerNv::new(board, index), shared, row));
+            let vcpu = place.insert(Vcpu::new(index, PowerNv::new(board, index), shared, row));
+            (*CONTEXTS)[index].vcpu = &raw mut *vcpu as u64;
         }
     }
 }

@@ -3,7 +3,7 @@
 //! exception, a fault of the firmware itself, never returns to the interrupted code.
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use anchorite_hv::power9::{GuestContext, Shared, Vcpu};
+use anchorite_hv::power9::{GuestContext, Shared, Vcpu, light};
 use anchorite_platform::powernv::{Board, BootInfo, PowerNv};
 use anchorite_spec::manifest::VCPUS;
 use anchorite_spec::{End, Manifest, low};
@@ -30,6 +30,10 @@ pub static NEXT: Own<Next> =
 /// The vCPUs' registers, alone in a page that the vectors reach.
 pub const CONTEXTS: *mut [GuestContext; VCPUS] = low::CONTEXTS.base as *mut _;
 const _: () = assert!(size_of::<[GuestContext; VCPUS]>() as u64 <= low::CONTEXTS.size);
+/// Hypercalls that are answered without a frame.
+pub static CALLS: light::Calls = light::table::<PowerNv>();
+/// None of them, for an image that dies at the guest's first exit. Never written.
+pub static NO_CALLS: Own<light::Calls> = Own::new([None; light::UNKNOWN + 1]);
 /// The partition table, of which two entries are used.
 pub static PARTITION_TABLE: PartitionTable =
     PartitionTable([const { [const { AtomicU64::new(0) }; 2] }; 256]);
