@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, image_of, kernel};
-use anchorite_tests::{Tests, bare_board, load};
+use anchorite_tests::kexec::PPC64EL;
+use anchorite_tests::{Tests, bare_board, facilities, load};
 use anyhow::{Context, Result, ensure};
 
 use crate::{console, smp};
@@ -31,8 +32,12 @@ fn linux_6_12_on_four_cpus() -> Result<()> {
 fn linux_6_1_on_one_cpu() -> Result<()> {
     let kernel = kernel("debian-6.1-ppc64el");
     let kernel = kernel.to_str().context("no UTF-8 path")?;
-    let mut guest = Guest::boot(&image("bare-6.1", &["--guest", kernel])?.path, &[])?;
+    let initrd = facilities::initrd(&PPC64EL)?;
+    let initrd = initrd.to_str().context("no UTF-8 path")?;
+    let image = image("bare-6.1", &["--guest", kernel, "--initrd", initrd])?;
+    let mut guest = Guest::boot(&image.path, &[])?;
     ensure!(guest.shell("uname -r")?.starts_with("6.1."));
+    facilities::work(&mut guest, "PMI:", "", facilities::POWER9)?;
     let year: u32 = guest.shell("date +%Y")?.parse()?;
     ensure!(year >= 2025, "the clock is in {year}");
     console::both_ways_at_once(&mut guest, Some(console::SYSRQ))?;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, default_image, image, kernel, power_off_image};
-use anchorite_tests::{Tests, anchorite, output, told};
+use anchorite_tests::kexec::PPC64EL;
+use anchorite_tests::{Tests, anchorite, facilities, output, told};
 use anyhow::{Context, Result, ensure};
 
 pub const TESTS: Tests = &[
@@ -42,9 +43,11 @@ fn to_shell_and_off(mut guest: Guest, version: &str) -> Result<()> {
 }
 
 fn the_shell_can_be_worked_in() -> Result<()> {
-    let image = default_image()?;
+    let initrd = facilities::initrd(&PPC64EL)?;
+    let image = image("facilities", &["--initrd", initrd.to_str().context("no UTF-8 path")?])?;
     let mut guest = Guest::boot(&image.path, &[])?;
     told::digests(&mut guest, &image.path)?;
+    facilities::work(&mut guest, "PMI:", "", facilities::POWER9)?;
     // Job control and ^C, a pipeline, files, the clock.
     guest.send(b"sh -c 'echo be\"\"gun; exec sleep 1000'\n")?;
     guest.expect("begun", Duration::from_secs(60))?;

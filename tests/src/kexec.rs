@@ -6,14 +6,12 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use cpio::newc;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::guest::Guest;
-use crate::root;
+use crate::{initramfs, root};
 
-const S_IFREG: u32 = 0o100_000;
 /// The kernel in the initramfs.
 const KERNEL: &str = "boot/kernel.gz";
 /// How much memory a crash kernel has.
@@ -61,8 +59,6 @@ impl Arch {
     pub fn initrd(&self, kernel: &str) -> Result<PathBuf> {
         let recipe =
             |name: &str| root().join("target/guests").join(format!("{name}-{}", self.name));
-        let read = |path: PathBuf| fs::read(&path).with_context(|| path.display().to_string());
-        let shell = read(recipe("shell").join("initramfs.cpio"))?;
         let mut files = Vec::new();
         for part in self.parts {
             for entry in fs::read_dir(recipe(part)).with_context(|| format!("no {part}"))? {
@@ -73,35 +69,21 @@ impl Arch {
                     name if name == self.loader.0 => self.loader.1,
                     _ => self.libraries,
                 };
-                files.push((format!("{directory}/{name}"), read(recipe(part).join(&name))?));
+                files.push((
+                    format!("{directory}/{name}"),
+                    initramfs::fetched(&recipe(part).join(&name))?,
+                ));
             }
         }
         // The same files give the same archive.
         files.sort();
         let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
-        packed.write_all(&read(recipe(kernel).join("vmlinux"))?)?;
+        packed.write_all(&initramfs::fetched(&recipe(kernel).join("vmlinux"))?)?;
         files.push((KERNEL.to_owned(), packed.finish()?));
 
-        let mut archive = shell;
-        for directory in ["lib", "lib64", self.libraries, "boot"] {
-            newc::Builder::new(directory).mode(0o040_755).write(&mut archive, 0).finish()?;
-        }
-        for (name, content) in &files {
-            let mode = S_IFREG | 0o755;
-            let size = u32::try_from(content.len())?;
-            let mut entry = newc::Builder::new(name).mode(mode).write(&mut archive, size);
-            entry.write_all(content)?;
-            entry.finish()?;
-        }
-        newc::trailer(&mut archive)?;
-        let name = format!("{kernel}-{}", self.name);
-        let path = root().join(format!("target/test-images/kexec-{name}.cpio"));
-        fs::create_dir_all(path.parent().context("no directory")?)?;
-        // Tests run side by side: never a file that is half written.
-        let mut file = tempfile::NamedTempFile::new_in(path.parent().context("no directory")?)?;
-        file.write_all(&archive)?;
-        file.persist(&path)?;
-        Ok(path)
+        let directories = ["lib", "lib64", self.libraries, "boot"];
+        let name = format!("kexec-{kernel}-{}", self.name);
+        initramfs::with(self.name, &name, &directories, &files)
     }
 }
 

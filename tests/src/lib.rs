@@ -5,8 +5,10 @@
 //! Everything goes through `target/bin/anchorite` and its documented interface, as an outsider's
 //! script would.
 pub mod bench;
+pub mod facilities;
 pub mod guest;
 pub mod image;
+pub mod initramfs;
 pub mod kexec;
 pub mod live;
 pub mod load;

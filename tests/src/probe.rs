@@ -25,25 +25,33 @@ pub const BARE: [&str; 6] = [
     "firmware.memory={base=\"32MiB\",size=\"2MiB\"}",
 ];
 
-/// Builds a probe, once, and an image of its own board with it.
+/// Builds one of the guests, once.
+///
+/// # Errors
+///
+/// The build fails.
+pub fn build_guest(probe: &'static str) -> Result<()> {
+    type Built = std::result::Result<(), String>;
+    static PROBES: Mutex<BTreeMap<&str, Built>> = Mutex::new(BTreeMap::new());
+    let mut probes = PROBES.lock().unwrap_or_else(PoisonError::into_inner);
+    let built = probes.entry(probe).or_insert_with(|| {
+        let built = output(Command::new(root().join("tests/guests/build")).arg(probe));
+        let built = built.map_err(|error| format!("{error:#}"))?;
+        let errors = String::from_utf8_lossy(&built.stderr).into_owned();
+        if built.status.success() { Ok(()) } else { Err(errors) }
+    });
+    built.clone().map_err(anyhow::Error::msg)
+}
+
+/// Builds a probe, and an image of its own board with it.
 ///
 /// # Errors
 ///
 /// Either build fails.
 pub fn build(probe: &'static str, name: &str, arguments: &[&str]) -> Result<Image> {
-    type Built = std::result::Result<(), String>;
-    static PROBES: Mutex<BTreeMap<&str, Built>> = Mutex::new(BTreeMap::new());
-    let guests = root().join("tests/guests");
-    let mut probes = PROBES.lock().unwrap_or_else(PoisonError::into_inner);
-    let built = probes.entry(probe).or_insert_with(|| {
-        let built = output(Command::new(guests.join("build")).arg(probe));
-        let built = built.map_err(|error| format!("{error:#}"))?;
-        let errors = String::from_utf8_lossy(&built.stderr).into_owned();
-        if built.status.success() { Ok(()) } else { Err(errors) }
-    });
-    built.clone().map_err(anyhow::Error::msg)?;
-    drop(probes);
-    image_of(&guests.join(probe).join("board.toml"), name, arguments)
+    build_guest(probe)?;
+    let board = root().join("tests/guests").join(probe).join("board.toml");
+    image_of(&board, name, arguments)
 }
 
 /// Runs a probe to its end; `look` sees the machine after the last attack, while the guest waits.

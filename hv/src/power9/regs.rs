@@ -138,7 +138,17 @@ pub mod pvr {
 
 #[cfg(test)]
 mod tests {
-    use super::pvr;
+    use super::{HFSCR_GUEST, pvr};
+
+    #[test]
+    fn a_guest_has_all_facilities_but_two() {
+        // Power ISA 3.0B, Book III, 6.2.11: by their bits from the right.
+        let names = ["FP", "VECVSX", "DSCR", "PM", "BHRB", "TM", "", "EBB", "TAR", "", "MSGP"];
+        let given = |bit: &usize| HFSCR_GUEST >> bit & 1 == 1;
+        let given: Vec<&str> = (0..names.len()).filter(given).map(|bit| names[bit]).collect();
+        assert_eq!(given, ["FP", "VECVSX", "DSCR", "PM", "BHRB", "EBB", "TAR"]);
+        assert_eq!(HFSCR_GUEST >> names.len(), 0);
+    }
 
     #[test]
     fn interrupts_are_relocated_behind_dd2_1() {

@@ -19,6 +19,8 @@ const LEVEL: u32 = 4;
 const RISING_EDGE: u32 = 1;
 /// Private interrupts of the architecture's timer: secure, EL1 physical, virtual, EL2 physical.
 const TIMERS: [u32; 4] = [13, 14, 11, 10];
+/// Private interrupt of the performance counters (Arm BSA, 4.4.5: INTID 23).
+const COUNTERS: u32 = 7;
 
 /// Makes the tree. Its size does not depend on the addresses in `layout`.
 #[must_use]
@@ -48,6 +50,7 @@ pub fn make(config: &Config, layout: &GuestLayout, told: &Told) -> GuestTree {
     root.add_child(psci());
     root.add_child(firmware());
     root.add_child(timer());
+    root.add_child(counters());
     if let Some(arm) = config.platform.arm {
         let mut gic = gic(&arm, config.guest.vcpus.len() as u64);
         if config.guest.its {
@@ -122,6 +125,14 @@ fn timer() -> DeviceTreeNode {
         TIMERS.iter().flat_map(|irq| [PRIVATE, *irq, LEVEL]).flat_map(u32::to_be_bytes).collect();
     set(&mut node, "interrupts", list);
     set(&mut node, "always-on", [0u8; 0]);
+    node
+}
+
+/// All performance counters are the guest's. Whether the processor has any its registers say.
+fn counters() -> DeviceTreeNode {
+    let mut node = DeviceTreeNode::new_unchecked("pmu");
+    set(&mut node, "compatible", "arm,armv8-pmuv3");
+    set(&mut node, "interrupts", [PRIVATE, COUNTERS, LEVEL]);
     node
 }
 

@@ -226,6 +226,7 @@ unsafe fn start_el1(counters: bool) {
             write_register!("pmcntenclr_el0", ALL);
             write_register!("pmintenclr_el1", ALL);
             write_register!("pmovsclr_el0", ALL);
+            write_register!("pmuserenr_el0", 0);
         }
     }
 }
