@@ -6,7 +6,7 @@
 //! none, and no real machine starts without OPAL.
 use core::ptr;
 
-use super::core::{load64, store64, sync};
+use super::core::{load64, store64, sync, zero_blocks};
 
 /// The chip's control registers.
 const XSCOM: u64 = 0x0006_03FC_0000_0000;
@@ -28,6 +28,11 @@ pub const TABLE: u64 = 0x1_0000;
 pub const TABLES: u64 = 4;
 /// Pages of sources and of the thread management area.
 const PAGE: u64 = 0x1_0000;
+/// Sources that have an entry in the table of targets. A source without one has no target, whatever
+/// its state: only these have to begin off, 01 each.
+const SOURCES: u64 = TABLE / 8;
+/// Sources whose states, two bits each, stand in one doubleword.
+const SOURCES_PER_STATE: u64 = 32;
 /// The block of everything here: chip 0's.
 const BLOCK: u64 = 0;
 
@@ -67,13 +72,10 @@ impl Tables {
 
     /// Fills the tables, gives the controller its windows and tables, and enables the threads.
     pub fn set_up(self, threads: impl Iterator<Item = u32>) {
-        for word in 0..TABLES * TABLE / 8 {
-            // Sources begin off: state 01 each.
-            let off = word / (TABLE / 8) == 1;
-            let slot = (self.0 + 8 * word) as *mut u64;
-            let value = if off { 0x5555_5555_5555_5555 } else { 0 };
-            // SAFETY: as above.
-            unsafe { ptr::write_volatile(slot, value) };
+        // SAFETY: as above; a table is a multiple of 64 KiB long and on such a border.
+        unsafe { zero_blocks(self.0, self.0 + TABLES * TABLE) };
+        for word in 0..SOURCES / SOURCES_PER_STATE {
+            self.put64(1, word, 0x5555_5555_5555_5555);
         }
         sync();
         windows();
