@@ -212,7 +212,7 @@ unsafe fn install_vectors(to: u64) {
     let len = &raw const p9_vectors_end as usize - source as usize;
     // SAFETY: the caller vouches for the destination; the source is the block between two symbols.
     unsafe {
-        core::ptr::copy_nonoverlapping(source, to as *mut u8, len);
+        cpu::copy(source as u64, to, len as u64);
         cpu::flush_code(to, len as u64);
     }
 }

@@ -170,7 +170,7 @@ pub unsafe fn zero(start: u64, end: u64) {
 /// The ranges must be memory that nothing else uses, apart from each other.
 pub unsafe fn copy(from: u64, to: u64, len: u64) {
     // SAFETY: the caller's promise.
-    unsafe { core::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, len as usize) };
+    unsafe { cpu::copy(from, to, len) };
 }
 
 /// Makes code that was just written executable.
