@@ -80,7 +80,8 @@ fn check_processor(facts: &Facts, manifest: &Manifest) {
     }
 }
 
-/// One pass over all nodes.
+/// One pass over all nodes and properties. What few of them need stands in functions of its own: the
+/// rest take some instructions each.
 fn collect(tree: &Tree<'static>) -> Facts {
     let mut facts = Facts {
         memory: Memory::default(),
@@ -96,36 +97,19 @@ fn collect(tree: &Tree<'static>) -> Facts {
         opal_interrupts: 0,
     };
     let mut features = false;
-    tree::each(tree, |node, property| {
-        if property.is_some() {
-            return;
-        }
-        match node.property("device_type").map(text) {
-            Some(b"memory") => facts.memory.add(node),
-            Some(b"cpu") => {
-                facts.add_core(cell(node, "reg").unwrap_or(0));
-                facts.timebase_hz = u64::from(cell(node, "timebase-frequency").unwrap_or(0));
+    tree::each(tree, |node, property| match property {
+        None => {
+            if node.name == b"ibm,opal" {
+                facts.add_opal(node);
             }
-            _ => {}
-        }
-        for name in names(node.property("compatible").unwrap_or_default()) {
-            match name {
-                b"ibm,opal-xive-pe" => {
-                    facts.tima_hv = reg(node, 1).base;
-                    facts.tima_os = reg(node, 2).base;
-                }
-                b"pnpPNP,b00" => facts.pc_clock = true,
-                _ => {}
+            features = node.name == b"fw-features" || features && !node.name.contains(&b'@');
+            if features {
+                facts.add_feature(node);
             }
         }
-        if node.name == b"ibm,opal" {
-            facts.heartbeat_ms = u64::from(cell(node, "ibm,heartbeat-ms").unwrap_or(0));
-            facts.add_opal_interrupts(node);
-        }
-        features = node.name == b"fw-features" || features && !node.name.contains(&b'@');
-        if features {
-            facts.add_feature(node);
-        }
+        Some(property) if property.is("device_type") => facts.add_typed(node, property.value),
+        Some(property) if property.is("compatible") => facts.add_device(node, property.value),
+        Some(_) => {}
     });
     facts
 }
@@ -148,7 +132,37 @@ impl Facts {
         cores.map(|cpu| self.pir[*cpu as usize % CORES])
     }
 
-    fn add_opal_interrupts(&mut self, node: &Node) {
+    /// A node that says what type of device it is.
+    #[inline(never)]
+    fn add_typed(&mut self, node: &Node, kind: &[u8]) {
+        match text(kind) {
+            b"memory" => self.memory.add(node),
+            b"cpu" => {
+                self.add_core(cell(node, "reg").unwrap_or(0));
+                self.timebase_hz = u64::from(cell(node, "timebase-frequency").unwrap_or(0));
+            }
+            _ => {}
+        }
+    }
+
+    /// A node that says what it is compatible with.
+    #[inline(never)]
+    fn add_device(&mut self, node: &Node, compatible: &[u8]) {
+        for name in names(compatible) {
+            match name {
+                b"ibm,opal-xive-pe" => {
+                    self.tima_hv = reg(node, 1).base;
+                    self.tima_os = reg(node, 2).base;
+                }
+                b"pnpPNP,b00" => self.pc_clock = true,
+                _ => {}
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn add_opal(&mut self, node: &Node) {
+        self.heartbeat_ms = u64::from(cell(node, "ibm,heartbeat-ms").unwrap_or(0));
         let Some(list) = node.property("opal-interrupts") else { return };
         for word in list.chunks_exact(4).take(OPAL_INTERRUPTS) {
             self.opal_interrupt[self.opal_interrupts] =
@@ -159,6 +173,7 @@ impl Facts {
 
     /// The machine's firmware names each property of its processors that bears on speculation; the
     /// guest gets them as H_GET_CPU_CHARACTERISTICS' bits (LoPAR, IBM bit numbers).
+    #[inline(never)]
     fn add_feature(&mut self, node: &Node) {
         const FEATURES: [(&str, usize, u32); 11] = [
             ("inst-spec-barrier-ori31,31,0", 0, 0),
