@@ -76,12 +76,14 @@ impl Bare {
 
     /// Writes all of `bytes`; the firmware's own lines at the end come even if a lock is held.
     pub fn console_print(&self, bytes: &[u8]) {
-        for byte in bytes {
-            for _ in 0..100_000 {
-                if self.uart.try_lock().is_some_and(|mut uart| uart.send(&[*byte]) == 1) {
-                    break;
-                }
-            }
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let sent = (0..100_000)
+                .filter_map(|_| self.uart.try_lock())
+                .map(|mut uart| uart.send(rest))
+                .find(|sent| *sent != 0);
+            // What the UART does not take in all that time is lost.
+            rest = rest.get(sent.unwrap_or(1)..).unwrap_or_default();
         }
     }
 
