@@ -3,12 +3,14 @@
 //! machine.
 use std::time::Duration;
 
+use anchorite_spec::rtas::POWER_OFF;
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, image_of, kernel};
 use anchorite_tests::kexec::PPC64EL;
 use anchorite_tests::{Tests, bare_board, facilities, load};
 use anyhow::{Context, Result, ensure};
 
+use crate::arm64::boot_ticks;
 use crate::{console, smp};
 
 pub const TESTS: Tests = &[
@@ -16,6 +18,7 @@ pub const TESTS: Tests = &[
     ("bare::linux_6_1_on_one_cpu", linux_6_1_on_one_cpu),
     ("bare::it_counts_what_qemu_counts", it_counts_what_qemu_counts),
     ("bare::ends_have_their_codes", ends_have_their_codes),
+    ("bare::set_up_takes_few_instructions", set_up_takes_few_instructions),
 ];
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -59,5 +62,42 @@ fn ends_have_their_codes() -> Result<()> {
     let more = ["--qemu-arg=-smp", "--qemu-arg=2"];
     let run = Guest::start(&image("bare", &[])?.path, &more)?;
     run.end_within(LIMIT)?.expect(13, "the machine has 2 cores")?;
+    Ok(())
+}
+
+/// From the loader's first instruction to the guest's, without digests, unpacking and zeroing. Counted:
+/// 64 ticks of the timebase are 125 instructions then.
+fn set_up_takes_few_instructions() -> Result<()> {
+    const HZ: u64 = 512_000_000;
+    let directory = tempfile::tempdir()?;
+    let kernel = directory.path().join("kernel");
+    // RTAS power-off: lis r3, 0; ori r3, r3, 0xf000; li r4, 0x14; sc 1; b .; and what r4 points to: the
+    // token, two inputs and one output, their words.
+    let code = [0x3c60_0000_u32, 0x6063_f000, 0x3880_0014, 0x4400_0022, 0x4800_0000];
+    let call = [POWER_OFF, 2, 1, u32::MAX, u32::MAX, 0];
+    let words: Vec<u8> = code.iter().chain(&call).flat_map(|word| word.to_be_bytes()).collect();
+    std::fs::write(&kernel, words)?;
+    let kernel = kernel.to_str().context("no UTF-8 path")?;
+    for (vcpus, most) in [("1", 155_000), ("4", 175_000)] {
+        let mut arguments = vec!["--guest", kernel, "--vcpus", vcpus];
+        for set in [
+            "firmware.debug_boot=true",
+            "guest.format=raw",
+            "guest.load=0",
+            "guest.initrd=",
+            "guest.compression=none",
+            "guest.memory.0.size=4MiB",
+        ] {
+            arguments.extend(["--set", set]);
+        }
+        let image = image(&format!("bare-phases-{vcpus}"), &arguments)?;
+        let ended = Guest::start(&image.path, &["--icount"])?.end()?;
+        ended.expect(0, "the guest powered off")?;
+        let instructions = boot_ticks(&ended, "set-up", HZ)? * 125 / 64;
+        ensure!(instructions <= most && instructions > 10_000, "{vcpus} vCPUs: {instructions}");
+        for phase in ["digests", "unpacking", "zeroing"] {
+            ensure!(boot_ticks(&ended, phase, HZ)? > 0, "{phase}");
+        }
+    }
     Ok(())
 }
