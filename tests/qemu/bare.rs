@@ -78,7 +78,7 @@ fn set_up_takes_few_instructions() -> Result<()> {
     let words: Vec<u8> = code.iter().chain(&call).flat_map(|word| word.to_be_bytes()).collect();
     std::fs::write(&kernel, words)?;
     let kernel = kernel.to_str().context("no UTF-8 path")?;
-    for (vcpus, most) in [("1", 155_000), ("4", 175_000)] {
+    for (vcpus, most) in [("1", 135_000), ("4", 152_000)] {
         let mut arguments = vec!["--guest", kernel, "--vcpus", vcpus];
         for set in [
             "firmware.debug_boot=true",

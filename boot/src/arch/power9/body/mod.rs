@@ -42,6 +42,7 @@ global_asm!(
     include_str!("start.S"),
     options(raw)
 );
+global_asm!(include_str!("../memory.S"), options(raw));
 
 /// The firmware's own partition: the architecture's choice.
 const OWN_LPID: u32 = 0;

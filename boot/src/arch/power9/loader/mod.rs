@@ -22,6 +22,7 @@ global_asm!(
     include_str!("start.S"),
     options(raw)
 );
+global_asm!(include_str!("../memory.S"), options(raw));
 
 /// [`Manifest::arch`] of images that this loader starts.
 pub const ARCH: u32 = ARCH_POWER9;
