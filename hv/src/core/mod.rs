@@ -41,6 +41,8 @@ pub trait Machine {
 pub enum Action {
     /// The guest goes on.
     Resume,
+    /// The vCPU begins anew, with no register of before.
+    Begin,
     /// The run is over.
     End(End),
 }

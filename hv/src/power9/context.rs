@@ -13,6 +13,8 @@ pub const RESUME: u64 = 0;
 /// What [`GuestContext::handler`] returns: store r14–r31 too, then call
 /// [`GuestContext::slow_handler`], whatever it leaves in the context is what the guest gets.
 pub const FULL_FRAME: u64 = 1;
+/// What [`GuestContext::handler`] returns: the guest goes on with r14–r31 from the context, too.
+pub const BEGIN: u64 = 2;
 
 /// PPR of a core that starts: medium priority.
 pub const PPR_MEDIUM: u64 = 3 << (63 - 13);
@@ -27,7 +29,7 @@ pub const IN_GUEST: u64 = super::regs::msr::PR;
 /// The registers of a stopped vCPU, and what the entry code needs to reach Rust.
 #[repr(C, align(128))]
 pub struct GuestContext {
-    /// r0–r31. r14–r31 are valid only after [`FULL_FRAME`].
+    /// r0–r31. r14–r31 are valid only after [`FULL_FRAME`] and with [`BEGIN`].
     pub gpr: [u64; 32],
     /// Where the guest goes on.
     pub nip: u64,

@@ -245,12 +245,14 @@ p9_machine_check:                       /* ME stays off. */
     b       p9_real
 
 p9_full_frame:
+    cmpdi   3, BEGIN
+    beq     1f
     CALLEE_SAVED std, GC_GPR
     ld      12, GC_SLOW_HANDLER(13)
     mtctr   12
     mr      3, 13
     bctrl
-    CALLEE_SAVED ld, GC_GPR
+1:  CALLEE_SAVED ld, GC_GPR
     b       p9_resume
 
 /* The firmware's own fault: its registers to the fault frame, then the last words. */

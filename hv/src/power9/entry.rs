@@ -4,7 +4,7 @@
 
 use core::mem::offset_of;
 
-use super::context::{GuestContext, IN_GUEST};
+use super::context::{BEGIN, GuestContext, IN_GUEST};
 use super::hcall::H_RTAS;
 use super::light;
 
@@ -16,7 +16,7 @@ core::arch::global_asm!(
     ".set GC_HOST_TOC, {host_toc}", ".set GC_HOST_MSR, {host_msr}", ".set GC_HANDLER, {handler}",
     ".set GC_SLOW_HANDLER, {slow_handler}", ".set GC_FAULT_HANDLER, {fault_handler}",
     ".set GC_SCRATCH, {scratch}", ".set GC_FAULT, {fault}", ".set GC_CALLS, {calls}",
-    ".set IN_GUEST, {inside}", ".set CALL_SLOTS, {slots}", ".set CALL_RTAS, {rtas}",
+    ".set IN_GUEST, {inside}", ".set BEGIN, {begin}", ".set CALL_SLOTS, {slots}", ".set CALL_RTAS, {rtas}",
     include_str!("entry.S"),
     gpr = const offset_of!(GuestContext, gpr),
     nip = const offset_of!(GuestContext, nip),
@@ -41,6 +41,7 @@ core::arch::global_asm!(
     fault = const offset_of!(GuestContext, fault),
     calls = const offset_of!(GuestContext, calls),
     inside = const IN_GUEST,
+    begin = const BEGIN,
     slots = const light::UNKNOWN,
     rtas = const H_RTAS,
 );

@@ -184,7 +184,7 @@ fn stop_self<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext, _: &Call) -> Ac
         return Action::End(End::GuestPanic);
     }
     v.await_start(ctx);
-    Action::Resume
+    Action::Begin
 }
 
 /// query-cpu-stopped-state(server): status, state.
@@ -356,7 +356,7 @@ mod tests {
             .zip([0, 4, 8])
             .for_each(|(w, at)| buffer.write_be32(at, *w));
         let mut ctx = hcall(&[super::super::hcall::H_RTAS, AT]);
-        assert_eq!(serve(&mut v, &mut ctx), Action::Resume);
+        assert_eq!(serve(&mut v, &mut ctx), Action::Begin);
         assert_eq!((ctx.nip, ctx.gpr[3]), (RAM.0 + 0x40, 0x1234));
         for reason in [ExitReason::RtasStopSelf, ExitReason::RtasStartCpu] {
             assert!(v.row.count[reason.slot()] > 0);

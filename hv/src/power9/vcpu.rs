@@ -72,6 +72,9 @@ pub struct Seat {
     pub waits: AtomicBool,
     /// H_SIGNAL_SYS_RESET came.
     pub reset: AtomicBool,
+    /// It is to come out of the guest, for a restart or for good: a join ends. Nothing that the guest
+    /// does uses it up.
+    pub pulled: AtomicBool,
     /// The guest begins again: what is left of its last life on this core is to go, by its own doing.
     pub renew: AtomicBool,
     /// In its virtual processor area, if one was registered: how often it has ceded, and come back.
@@ -129,6 +132,7 @@ impl Shared {
             prodded: AtomicBool::new(false),
             waits: AtomicBool::new(false),
             reset: AtomicBool::new(false),
+            pulled: AtomicBool::new(false),
             renew: AtomicBool::new(false),
             yields: GuestCounter::NONE,
             areas: Lock::new(Areas::default()),
@@ -156,7 +160,7 @@ impl Shared {
     /// firmware. Interrupts are as [`super::interrupts::clear`] left them.
     pub fn begin_again(&self) {
         for seat in &self.seats {
-            for flag in [&seat.prodded, &seat.waits, &seat.reset] {
+            for flag in [&seat.prodded, &seat.waits, &seat.reset, &seat.pulled] {
                 flag.store(false, Ordering::SeqCst);
             }
             let mut areas = seat.areas.lock();
@@ -376,6 +380,7 @@ impl<M: Power9> Vcpu<M> {
             self.machine.park();
         };
         self.follow_mode();
+        self.follow_watchdog();
         self.machine.clear_registers();
         ctx.pending_reset = 0;
         ctx.gpr = [0; 32];
@@ -402,7 +407,8 @@ impl<M: Power9> Vcpu<M> {
         states[self.index] = State::Joined;
         drop(states);
         self.leave_watchdog(other);
-        while !self.wait(M::park) && !seat.reset.load(Ordering::SeqCst) {}
+        let called = || seat.reset.load(Ordering::SeqCst) || seat.pulled.load(Ordering::SeqCst);
+        while !self.wait(M::park) && !called() {}
         self.shared.states.lock()[self.index] = State::Running;
         true
     }
@@ -477,7 +483,8 @@ mod tests {
         assert_eq!(call(&mut v, &[0x31c, 1, 4, 0, 0]), 0);
         assert_eq!(call(&mut v, &[0x45c, 0x101, 1, 10]), 0);
         let seat = &v.shared.seats[1];
-        for flag in [&seat.prodded, &seat.waits, &seat.reset] {
+        let flags = [&seat.prodded, &seat.waits, &seat.reset, &seat.pulled];
+        for flag in flags {
             flag.store(true, Ordering::SeqCst);
         }
         seat.yields.place(v.shared.memory.view(Gpa(RAM.0), 8).ok(), 0);
@@ -487,9 +494,7 @@ mod tests {
 
         v.leave();
         v.shared.begin_again();
-        assert!(
-            ![&seat.prodded, &seat.waits, &seat.reset].iter().any(|f| f.load(Ordering::SeqCst))
-        );
+        assert!(!flags.iter().any(|flag| flag.load(Ordering::SeqCst)));
         assert!(!seat.yields.is_placed());
         assert!(v.shared.console.lock().last_line_with(b"panic", &mut [0; 16]).is_none());
         assert_eq!(v.shared.watchdog_due.load(Ordering::SeqCst), watchdog::NEVER);
@@ -605,6 +610,31 @@ mod tests {
         let mut ctx = hcall(&[0x298]);
         let _ = super::super::exits::serve(&mut v, &mut ctx);
         assert_eq!((ctx.nip, v.machine.parked), (0x100, TRIES));
+    }
+
+    #[test]
+    fn a_restart_ends_a_join_when_its_kick_is_all_that_is_left() {
+        let mut v = vcpu_of(2);
+        v.shared.states.lock()[1] = State::Running;
+        v.shared.seats[0].prodded.store(true, Ordering::SeqCst);
+        assert_eq!(call(&mut v, &[0xe0]), 0, "a cede uses a prod up");
+        later(&mut v, |shared| shared.seats[0].pulled.store(true, Ordering::SeqCst));
+        assert_eq!((call(&mut v, &[0x298]), v.machine.parked), (0, TRIES));
+        assert_eq!(v.shared.states.lock()[0], State::Running, "until it has come out");
+    }
+
+    #[test]
+    fn a_vcpu_that_starts_has_the_watchdogs_time() {
+        let mut v = vcpu_of(2);
+        v.shared.states.lock()[1] = State::Running;
+        v.shared.watchdog_due.store(77, Ordering::SeqCst);
+        assert!(v.stop());
+        // The other one has left to it what it was to take over, and stops before it has come.
+        later(&mut v, |shared| {
+            shared.states.lock()[0] = State::Starting { entry: 0x8000, argument: 7 };
+        });
+        v.await_start(&mut context(vector::SYSTEM_CALL));
+        assert_eq!((v.timer, v.machine.timer), (77, 77));
     }
 
     #[test]

@@ -14,11 +14,12 @@ use core::ptr::{read_volatile, write_volatile};
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use crate::board::{ESB, ISLAND, ISLAND_END, RAM_END, SCRATCH, SOURCES, TIMA, asked_for};
+use crate::calls::put_be32;
 use crate::hcall::{self, NOOP, RESOURCE};
 use crate::low::{CHECK_ROUTINE, EXTS, RESET_ROUTINE};
 use crate::random::Random;
 use crate::report::Probe;
-use crate::smp::{CPUS, QUEUES, call, is_stopped, lisn, services, start, trigger, until};
+use crate::smp::{CPUS, QUEUES, buffer, call, is_stopped, lisn, services, start, trigger, until};
 use crate::{mmu, rtas, say, trap};
 
 const POISON: u64 = 0x5bad_c0de_5bad_c0de;
@@ -384,7 +385,7 @@ fn make_a_mess() {
     PRISTINE.store(POISON, SeqCst);
     for server in 0..CPUS as u64 {
         let vpa = SCRATCH + 0x8000 + 0x400 * server;
-        crate::calls::put_be32(vpa + 4, 640);
+        put_be32(vpa + 4, 640);
         call(hcall::REGISTER_VPA, [1 << 45, server, vpa, 0, 0]);
     }
     call(hcall::WATCHDOG, [DUMP, 3, LONG, 0, 0]);
@@ -396,8 +397,10 @@ fn make_a_mess() {
 }
 
 /// A further CPU, from its first instruction.
-pub fn join_in(cpu: usize) -> ! {
-    let wrong = registers().into_iter().filter(|value| *value != 0).count() as u64;
+/// `general` is what was in its general registers.
+pub fn join_in(cpu: usize, general: u64) -> ! {
+    let found = registers().into_iter().chain([general]);
+    let wrong = found.filter(|value| *value != 0).count() as u64;
     let pending = if ring() == 0 { let_in() } else { 1 };
     WRONG.fetch_add(wrong + pending, SeqCst);
     CHECKED.fetch_add(1, SeqCst);
@@ -459,9 +462,18 @@ fn ask_for_it(cpu: usize, life: u64) -> ! {
     deaf()
 }
 
+/// RTAS stop-self, with something of this life in the registers that a call keeps.
 fn stop(cpu: usize) -> ! {
-    services(cpu, rtas::STOP_SELF, &[], 1);
-    deaf()
+    let at = buffer(cpu);
+    for (word, value) in (0..).zip([rtas::STOP_SELF, 0, 1]) {
+        put_be32(at + 4 * word, value);
+    }
+    // SAFETY: nothing more happens on this CPU.
+    unsafe {
+        asm!(".irp n, 14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31", "mr \\n, 5", ".endr",
+             "sc 1", "2: b 2b",
+             in("r3") hcall::RTAS, in("r4") at, in("r5") POISON, options(noreturn))
+    }
 }
 
 /// Spins with interrupts off.

@@ -241,7 +241,7 @@ low_user:
     mtspr   27, 9
     rfid
 
-    /* A further CPU: r3 = its number. */
+    /* A further CPU: r3 = its number. r14 to r31 are looked at. */
     . = 0x2600
     tdi     0, 0, 0x48
     b       1f
@@ -261,6 +261,10 @@ low_user:
     add     1, 1, 5
     lis     2, .TOC.@h
     ori     2, 2, .TOC.@l
+    or      4, 14, 15
+    .irp n, 16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    or      4, 4, \n
+    .endr
     bl      probe_cpu
     nop
     b       .

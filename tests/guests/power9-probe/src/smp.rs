@@ -89,9 +89,14 @@ pub fn call(number: u64, args: [u64; 5]) -> [u64; 2] {
     [r3, r4]
 }
 
+/// A CPU's RTAS buffer.
+pub const fn buffer(cpu: usize) -> u64 {
+    BUFFERS + 0x100 * cpu as u64
+}
+
 /// An RTAS call from any CPU: the outputs.
 pub fn services(cpu: usize, token: u32, inputs: &[u32], outputs: u32) -> [u32; 2] {
-    let at = BUFFERS + 0x100 * cpu as u64;
+    let at = buffer(cpu);
     let head = [token, inputs.len() as u32, outputs];
     for (n, word) in head.iter().chain(inputs).enumerate() {
         put_be32(at + 4 * n as u64, *word);
@@ -136,10 +141,10 @@ fn answer(cpu: usize) -> Option<u64> {
 
 /// A further CPU, from its first instruction and after each start.
 #[unsafe(no_mangle)]
-extern "C" fn probe_cpu(number: u64) -> ! {
+extern "C" fn probe_cpu(number: u64, registers: u64) -> ! {
     let cpu = number as usize % CPUS;
     if lives::several() {
-        lives::join_in(cpu);
+        lives::join_in(cpu, registers);
     }
     let msr: u64;
     // SAFETY: reads a register.

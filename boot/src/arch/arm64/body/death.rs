@@ -38,7 +38,7 @@ pub extern "C" fn with_frame(ctx: &mut GuestContext) {
     let end = match noted_end(index) {
         Some(end) => end,
         None => match exits::serve(vcpu, ctx) {
-            Action::Resume => return,
+            Action::Resume | Action::Begin => return,
             Action::End(end) => end,
         },
     };

@@ -271,7 +271,7 @@ extern "C" fn handle_exit(ctx: &mut GuestContext) -> u64 {
         return context::FULL_FRAME;
     }
     match exits::serve(vcpu, ctx) {
-        Action::Resume => context::RESUME,
+        Action::Resume | Action::Begin => context::RESUME,
         Action::End(end) => {
             note_end(index, end);
             context::FULL_FRAME

@@ -301,7 +301,8 @@ extern "C" fn handle_exit(ctx: &mut GuestContext) -> u64 {
     };
     match exits::serve(vcpu, ctx) {
         Action::Resume if !stopping::is_on() => context::RESUME,
-        Action::Resume => context::FULL_FRAME,
+        Action::Begin if !stopping::is_on() => context::BEGIN,
+        Action::Resume | Action::Begin => context::FULL_FRAME,
         Action::End(end) => {
             note_end(index, end);
             context::FULL_FRAME

@@ -110,6 +110,14 @@ extern "C" fn alone(index: usize) -> ! {
         again::count(&|line| board.below.console_print(line));
         again::close(phases, timebase());
     }
+    // SAFETY: the stack is this vCPU's, and no exit is being served.
+    unsafe { go_over(STACKS[index].top(), release, index) }
+}
+
+/// The last step, on the vCPU's own stack: once the first vCPU is started, it may restart the guest in
+/// its turn and have the loader's.
+extern "C" fn release(index: usize) -> ! {
+    let Machine { manifest, board, shared, .. } = Machine::get();
     if !stopping::is_over() {
         stop::halt(index);
     }
@@ -117,6 +125,5 @@ extern "C" fn alone(index: usize) -> ! {
     if index != 0 {
         board.kick(0);
     }
-    // SAFETY: the stack is this vCPU's, and no exit is being served.
-    unsafe { go_over(STACKS[index].top(), enter, index) }
+    enter(index)
 }
