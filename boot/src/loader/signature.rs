@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The manifest against the key that this loader was built with.
 //!
-//! Nothing that the manifest says is followed before this: under a loader that is trusted it may be
-//! anybody's.
+//! Nothing that the manifest says is followed before this, but for the place of the epitaph inside the
+//! board's window: under a loader that is trusted it may be anybody's.
 use core::mem::offset_of;
 
 use anchorite_spec::trust::{UNSIGNED, message};
