@@ -7,10 +7,8 @@ use anchorite_tests::image::Image;
 use anchorite_tests::monitor::Monitor;
 use anchorite_tests::probe::{BARE, build, passed, run};
 use anchorite_tests::{Tests, live, wait_until};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
 use zerocopy::FromBytes;
 
 pub const TESTS: Tests = &[
@@ -18,7 +16,6 @@ pub const TESTS: Tests = &[
     ("probe::entered_little_endian", entered_little_endian),
     ("probe::four_cpus_race", four_cpus_race),
     ("probe::a_nested_machine_check_ends_the_run", a_nested_machine_check_ends_the_run),
-    ("probe::resets_at_any_time", resets_at_any_time),
     ("probe::a_guests_watchdog_ends_the_run", a_guests_watchdog_ends_the_run),
     ("probe::a_hostile_arm64_guest_stays_inside", a_hostile_arm64_guest_stays_inside),
     ("probe::a_hostile_guest_cannot_stop_the_timer", a_hostile_guest_cannot_stop_the_timer),
@@ -57,36 +54,6 @@ fn a_nested_machine_check_ends_the_run() -> Result<()> {
     let ended = Guest::start(&image.path, &[])?.end()?;
     ended.expect(10, "a second machine check before ibm,nmi-interlock")?;
     ensure!(ended.console.contains("first machine check served"), "not even the first");
-    Ok(())
-}
-
-/// System resets from outside while the firmware answers calls: none is lost, none harms it.
-fn resets_at_any_time() -> Result<()> {
-    let only = [&["--cmdline", "only=resets"], &BARE[..]].concat();
-    let image = build("power9-probe", "probe-resets", &only)?;
-    let mut guest = Guest::start(&image.path, &[])?;
-    guest.expect("probe resets are welcome", Duration::from_secs(60))?;
-    let mut monitor = Monitor::connect(guest.qmp())?;
-    let await_count = |monitor: &mut Monitor, reason: ExitReason, least: u64| {
-        wait_until(reason.name(), || {
-            let bytes = monitor.memory(image.manifest.ledger, size_of::<Ledger>() as u64)?;
-            let ledger = Ledger::read_from_bytes(&bytes).ok().context("no ledger")?;
-            Ok(ledger.row[0].count[reason.slot()] >= least)
-        })
-    };
-    await_count(&mut monitor, ExitReason::HConfer, 1)?;
-    for sent in 1..=250 {
-        monitor.execute("inject-nmi", &json!({}))?;
-        // Two at once would be one too many for any firmware: the second overwrites the first's state.
-        await_count(&mut monitor, ExitReason::SystemReset, sent)?;
-    }
-    guest.send(b"x")?;
-    let ended = guest.end()?;
-    ended.console.lines().filter(|line| line.starts_with("resets: ")).for_each(|l| println!("{l}"));
-    ended.expect(0, "the guest powered off")?;
-    let failed: Vec<&str> = ended.console.lines().filter(|line| line.contains(" FAIL ")).collect();
-    ensure!(failed.is_empty(), "{}", failed.join("\n"));
-    ensure!(ended.console.contains("probe resets-around-hypercalls ok"), "{}", ended.console);
     Ok(())
 }
 
