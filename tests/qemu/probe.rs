@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The hostile guests of `guests/`: every wall tried from inside, then looked at from outside.
+use std::time::Duration;
+
 use anchorite_spec::manifest::VCPUS;
 use anchorite_spec::{ExitReason, Ledger};
 use anchorite_tests::guest::Guest;
@@ -7,8 +9,8 @@ use anchorite_tests::image::Image;
 use anchorite_tests::monitor::Monitor;
 use anchorite_tests::probe::{BARE, build, passed, run};
 use anchorite_tests::{Tests, live, wait_until};
-
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use zerocopy::FromBytes;
 
 pub const TESTS: Tests = &[
@@ -16,6 +18,7 @@ pub const TESTS: Tests = &[
     ("probe::entered_little_endian", entered_little_endian),
     ("probe::four_cpus_race", four_cpus_race),
     ("probe::a_nested_machine_check_ends_the_run", a_nested_machine_check_ends_the_run),
+    ("probe::resets_at_any_time", resets_at_any_time),
     ("probe::a_guests_watchdog_ends_the_run", a_guests_watchdog_ends_the_run),
     ("probe::a_hostile_arm64_guest_stays_inside", a_hostile_arm64_guest_stays_inside),
     ("probe::a_hostile_guest_cannot_stop_the_timer", a_hostile_guest_cannot_stop_the_timer),
@@ -54,6 +57,44 @@ fn a_nested_machine_check_ends_the_run() -> Result<()> {
     let ended = Guest::start(&image.path, &[])?.end()?;
     ended.expect(10, "a second machine check before ibm,nmi-interlock")?;
     ensure!(ended.console.contains("first machine check served"), "not even the first");
+    Ok(())
+}
+
+/// System resets from outside while the firmware answers calls: none is lost, none harms it.
+fn resets_at_any_time() -> Result<()> {
+    let only = [&["--cmdline", "only=resets"], &BARE[..]].concat();
+    let image = build("power9-probe", "probe-resets", &only)?;
+    let mut guest = Guest::start(&image.path, &[])?;
+    guest.expect("probe resets are welcome", Duration::from_secs(60))?;
+    let mut monitor = Monitor::connect(guest.qmp())?;
+    let mut send = || -> Result<()> {
+        let count = |monitor: &mut Monitor, reason: ExitReason| -> Result<u64> {
+            let bytes = monitor.memory(image.manifest.ledger, size_of::<Ledger>() as u64)?;
+            let ledger = Ledger::read_from_bytes(&bytes).ok().context("no ledger")?;
+            Ok(ledger.row[0].count[reason.slot()])
+        };
+        for sent in 0..60 {
+            // A second one that comes while the guest serves the first overwrites where the guest was:
+            // each waits until the guest is in its next round but one.
+            let rounds = count(&mut monitor, ExitReason::HConfer)?;
+            wait_until("two rounds of calls", || {
+                Ok(count(&mut monitor, ExitReason::HConfer)? >= rounds + 2)
+            })?;
+            monitor.execute("inject-nmi", &json!({}))?;
+            wait_until("the reset", || Ok(count(&mut monitor, ExitReason::SystemReset)? > sent))?;
+        }
+        Ok(())
+    };
+    if let Err(error) = send() {
+        return Err(guest.explain(&error));
+    }
+    guest.send(b"x")?;
+    let ended = guest.end()?;
+    ended.console.lines().filter(|line| line.starts_with("resets: ")).for_each(|l| println!("{l}"));
+    ended.expect(0, "the guest powered off")?;
+    let failed: Vec<&str> = ended.console.lines().filter(|line| line.contains(" FAIL ")).collect();
+    ensure!(failed.is_empty(), "{}", failed.join("\n"));
+    ensure!(ended.console.contains("probe resets-around-hypercalls ok"), "{}", ended.console);
     Ok(())
 }
 

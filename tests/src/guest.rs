@@ -282,6 +282,19 @@ impl Guest {
         })
     }
 
+    /// What else there is to say when something failed that only looked on: how the run ended, if it did,
+    /// and the last lines.
+    #[must_use]
+    pub fn explain(self, error: &anyhow::Error) -> anyhow::Error {
+        match self.end_within(Duration::from_secs(5)) {
+            Ok(ended) => {
+                let Ended { code, console, report } = ended;
+                anyhow!("{error:#}; exit code {code}\n{report}\nthe console:\n{}", tail(&console))
+            }
+            Err(running) => anyhow!("{error:#}; {running}"),
+        }
+    }
+
     /// Has the guest's kernel panic, from its shell.
     ///
     /// # Errors

@@ -201,6 +201,7 @@ low_try:
     std     9, VEC(0)
     mtctr   3
     mr      3, 6
+    mtmsrd  9, 1                        /* no RI: what a reset breaks off here is not gone on with */
     lis     9, 8f@h
     ori     9, 9, 8f@l
     mtspr   26, 9
