@@ -73,7 +73,7 @@ fn resets_at_any_time() -> Result<()> {
             let ledger = Ledger::read_from_bytes(&bytes).ok().context("no ledger")?;
             Ok(ledger.row[0].count[reason.slot()])
         };
-        for sent in 0..60 {
+        for sent in 0..200 {
             // A second one that comes while the guest serves the first overwrites where the guest was:
             // each waits until the guest is in its next round but one.
             let rounds = count(&mut monitor, ExitReason::HConfer)?;

@@ -42,7 +42,7 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
 
 /// How long a machine with other things to do may take for what takes it a second.
 const PATIENCE: Duration = Duration::from_secs(120);
-const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// Waits until this holds. A test waits for what it is about, not for a time in which that ought to
 /// happen: the machine may have other things to do.
