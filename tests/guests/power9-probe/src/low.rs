@@ -201,8 +201,7 @@ low_try:
     std     9, VEC(0)
     mtctr   3
     mr      3, 6
-    mtmsrd  9, 1                        /* no RI: what a reset breaks off here is not gone on with */
-    lis     9, 8f@h
+    lis     9, 8f@h                     /* RI stays on: QEMU lets no reset in before rfid */
     ori     9, 9, 8f@l
     mtspr   26, 9
     mtspr   27, 7
