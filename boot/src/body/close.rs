@@ -1,11 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The closing lines for people: why, the exits by reason, the end.
 use core::fmt::Write;
+use core::panic::PanicInfo;
 
 use anchorite_hv::core::Last;
 use anchorite_hv::core::end::Text;
 use anchorite_hv::core::report::TAG;
 use anchorite_spec::{End, ExitReason, Ledger};
+
+/// What a panic of the firmware says.
+pub fn panic_text(info: &PanicInfo) -> Text {
+    let mut text = Text::new();
+    let _ = write!(text, "{}", info.message());
+    if let Some(place) = info.location() {
+        let _ = write!(text, " ({}:{})", place.file(), place.line());
+    }
+    text
+}
 
 /// Writes the closing lines with `write`, which takes whole lines and may drop them.
 pub fn lines(write: &dyn Fn(&[u8]), ledger: &Ledger, how: End, last: &Last, text: &[u8]) {

@@ -12,6 +12,7 @@ mod again;
 #[cfg_attr(target_arch = "aarch64", path = "../arch/arm64/body/mod.rs")]
 mod arch;
 mod close;
+mod known;
 mod own;
 mod phases;
 mod stopping;

@@ -537,7 +537,6 @@ mod tests {
     use super::*;
     use anchorite_spec::ExitReason;
 
-    /// r3 after the call.
     fn outputs(v: &mut Vcpu<Fake>, args: &[u64]) -> GuestContext {
         let mut ctx = hcall(args);
         assert_eq!(serve(v, &mut ctx), Action::Resume);

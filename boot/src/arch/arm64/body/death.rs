@@ -16,8 +16,9 @@ use anchorite_platform::qemu_virt::machine::silence;
 use anchorite_platform::read_register;
 use anchorite_spec::{End, ExitReason};
 
-use super::state::{CONTEXTS, CPUS, image, index_of, noted_end};
+use super::state::{CONTEXTS, CPUS, index_of};
 use super::{restart, stop};
+use crate::known::{image, take_end};
 use crate::own::{EPITAPH, LEDGER};
 use crate::{again, close};
 
@@ -35,7 +36,7 @@ pub extern "C" fn with_frame(ctx: &mut GuestContext) {
     let Some(vcpu) = (unsafe { CPUS[index].as_mut() }) else {
         die(index, End::FirmwareFault, &of_guest(index, ctx), b"an exit before the vCPU stood")
     };
-    let end = match noted_end(index) {
+    let end = match take_end(index) {
         Some(end) => end,
         None => match exits::serve(vcpu, ctx) {
             Action::Resume | Action::Begin => return,
@@ -102,15 +103,10 @@ pub extern "C" fn firmware_fault(frame: &FaultFrame) -> ! {
 
 #[panic_handler]
 fn panic(info: &PanicInfo) -> ! {
-    let mut text = Text::new();
-    let _ = write!(text, "{}", info.message());
-    if let Some(place) = info.location() {
-        let _ = write!(text, " ({}:{})", place.file(), place.line());
-    }
     let index = own_index();
     // SAFETY: only read, and only by this vCPU's own CPU.
     let ctx = unsafe { &(*CONTEXTS.get())[index] };
-    die(index, End::FirmwareFault, &of_guest(index, ctx), text.as_bytes())
+    die(index, End::FirmwareFault, &of_guest(index, ctx), close::panic_text(info).as_bytes())
 }
 
 fn own_index() -> usize {

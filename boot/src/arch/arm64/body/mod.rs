@@ -20,19 +20,20 @@ use anchorite_hv::arm64::vcpu::ON;
 use anchorite_hv::arm64::{Shared, Vcpu, exits, gic};
 use anchorite_hv::core::{Action, report};
 use anchorite_hv::mem::GuestMemory;
+pub use anchorite_platform::qemu_virt::BootInfo;
 use anchorite_platform::qemu_virt::el2::{self, Guest};
 use anchorite_platform::qemu_virt::machine::Gic;
-use anchorite_platform::qemu_virt::{BootInfo, Uart, Virt, cpu, guard};
+use anchorite_platform::qemu_virt::{Uart, Virt, cpu, guard};
 use anchorite_platform::write_register;
 use anchorite_spec::anchor::{ARM64_ADDRESS, Anchor};
 use anchorite_spec::manifest::{DEBUG_FAULT_ASSERT, DEBUG_FAULT_NONE, PART_LOADER, VCPUS};
 use anchorite_spec::{ExitReason, Manifest, Range};
 use anchorite_tables::stage1::{MAIR, SCTLR, Stage1, Use};
 use anchorite_tables::stage2::Stage2;
-use state::{CONTEXTS, CPUS, EL2_TABLES, FAULT_STACKS, SHARED, STACKS, STARTS, index_of, note_end};
+use state::{CONTEXTS, CPUS, EL2_TABLES, FAULT_STACKS, SHARED, STACKS, STARTS, index_of};
 
 use crate::own::LEDGER;
-use crate::{phases, stopping};
+use crate::{known, phases, stopping};
 
 global_asm!(include_str!("start.S"), options(raw));
 global_asm!(include_str!("../memory.S"), options(raw));
@@ -46,7 +47,7 @@ const PAGE: u64 = 4096;
 extern "C" fn body_main(info: &'static BootInfo) -> ! {
     // SAFETY: the loader put the manifest there and nothing writes it again.
     let manifest = unsafe { &*(info.manifest as *const Manifest) };
-    state::found(info);
+    known::found(info);
     // SAFETY: this runs once, before any other CPU, and nothing refers to the statics yet.
     unsafe { install_contexts(manifest) };
     // SAFETY: as above; the tables map all that this page uses.
@@ -230,7 +231,7 @@ extern "C" fn secondary_main(index: u64) -> ! {
 
 /// A guest's CPU is about to start: EL1, MMU and caches off, x0 given, everything else zero.
 unsafe fn ready(index: usize, entry: u64, argument: u64) -> *mut GuestContext {
-    let Some((_, manifest)) = state::image() else { panic!("a CPU before the first") };
+    let Some((_, manifest)) = known::image() else { panic!("a CPU before the first") };
     let ids = cpu::ids();
     let arm64 = &manifest.arm64;
     // The loader has found this size to be one that the CPU walks.
@@ -273,7 +274,7 @@ extern "C" fn handle_exit(ctx: &mut GuestContext) -> u64 {
     match exits::serve(vcpu, ctx) {
         Action::Resume | Action::Begin => context::RESUME,
         Action::End(end) => {
-            note_end(index, end);
+            known::note_end(index, end);
             context::FULL_FRAME
         }
     }

@@ -14,8 +14,9 @@ use anchorite_platform::qemu_virt::{BootInfo, Uart, cpu, el2, guard};
 use anchorite_spec::phases::Phases;
 use anchorite_spec::{End, Manifest};
 
-use super::state::{CPUS, EL2_TABLES, forget_ends, image};
+use super::state::{CPUS, EL2_TABLES};
 use super::{death, ready, stop};
+use crate::known::image;
 use crate::{again, stopping};
 
 /// The first vCPU's CPU has come.
@@ -74,7 +75,6 @@ extern "C" fn alone() -> ! {
     let mut phases = again::record();
     refill(info, manifest, &mut phases);
     shared.begin_again();
-    forget_ends();
     // SAFETY: no other CPU runs, and nothing on this one refers to the vCPUs or the ledger.
     unsafe {
         set_devices_back(manifest, shared.vcpus);

@@ -12,9 +12,10 @@ use anchorite_platform::qemu_virt::{cpu, el2};
 use anchorite_platform::read_register;
 use anchorite_spec::Manifest;
 
-use super::state::{CPUS, SHARED, image};
+use super::state::{CPUS, SHARED};
 use super::{PAGE, restart};
 use crate::again::PATIENCE;
+use crate::known::image;
 use crate::stopping::{self, Why};
 
 /// Takes all vCPUs but the calling one out of the guest for good, so that neither console nor ledger

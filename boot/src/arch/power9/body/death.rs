@@ -15,8 +15,9 @@ use anchorite_hv::power9::{GuestContext, Power9};
 use anchorite_platform::powernv::core::{mfspr, spr};
 use anchorite_spec::{End, ExitReason};
 
-use super::state::{BOARD, CONTEXTS, CPUS, image, index_of, take_end};
+use super::state::{BOARD, CONTEXTS, CPUS, index_of};
 use super::{restart, stop};
+use crate::known::{image, take_end};
 use crate::own::{EPITAPH, LEDGER};
 use crate::{again, close};
 
@@ -95,15 +96,10 @@ pub fn lacks_core(thread: u32) -> ! {
 
 #[panic_handler]
 fn panic(info: &PanicInfo) -> ! {
-    let mut text = Text::new();
-    let _ = write!(text, "{}", info.message());
-    if let Some(place) = info.location() {
-        let _ = write!(text, " ({}:{})", place.file(), place.line());
-    }
     let index = index_of(mfspr::<{ spr::HSPRG0 }>() as *const GuestContext);
     // SAFETY: only read, and only by this vCPU's own core.
     let ctx = unsafe { &(*CONTEXTS)[index] };
-    die(index, End::FirmwareFault, of_guest(index, ctx), text.as_bytes())
+    die(index, End::FirmwareFault, of_guest(index, ctx), close::panic_text(info).as_bytes())
 }
 
 /// The guest could not be restarted in place: the machine is reset instead, which starts it too.

@@ -19,9 +19,10 @@ use anchorite_hv::power9::entry::{p9_enter, p9_vectors_end, p9_vectors_start};
 use anchorite_hv::power9::lock::relax;
 use anchorite_hv::power9::regs::{HFSCR_GUEST, lpcr, msr};
 use anchorite_hv::power9::{GuestContext, Power9, Shared, Vcpu, context, exits, report};
+pub use anchorite_platform::powernv::BootInfo;
 use anchorite_platform::powernv::core::{self as cpu, Scope, mfspr, mtspr, spr};
 use anchorite_platform::powernv::machine::LPID;
-use anchorite_platform::powernv::{Board, BootInfo, PowerNv};
+use anchorite_platform::powernv::{Board, PowerNv};
 use anchorite_spec::anchor::{Anchor, POWER9_ADDRESS};
 use anchorite_spec::low;
 use anchorite_spec::manifest::{
@@ -31,11 +32,11 @@ use anchorite_spec::manifest::{
 use anchorite_tables::radix;
 use state::{
     ARRIVED, BOARD, CALLS, CONTEXTS, CPUS, FAULT_STACKS, NEXT, NO_CALLS, Next, PARTITION_TABLE,
-    SHARED, STACKS, image, index_of, note_end,
+    SHARED, STACKS, index_of,
 };
 
 use crate::own::LEDGER;
-use crate::{phases, stopping};
+use crate::{known, phases, stopping};
 
 global_asm!(
     include_str!("../../../../../platform/src/powernv/big_endian.S"),
@@ -61,7 +62,7 @@ extern "C" fn body_main(info: u64, toc: u64) -> ! {
     // come before the vectors are whole: EE is off.
     unsafe { low::VECTORS.into_iter().for_each(|to| install_vectors(to)) };
     publish(info.manifest, manifest);
-    state::found(info);
+    known::found(info);
     let process_table = fill_partition_table(manifest);
     // SAFETY: the builder checked that guest RAM meets nothing of the firmware, and the loader that
     // the machine has it. This is the only place that fills the cells, and it runs once; `info` is
@@ -183,7 +184,7 @@ fn run(index: usize) -> ! {
         vcpu.machine.clear_doorbell();
         vcpu.machine.start_interrupts();
         ARRIVED[index].store(true, Ordering::Release);
-        if let (0, Some((_, manifest)), Some(board)) = (index, image(), BOARD.as_ref()) {
+        if let (0, Some((_, manifest)), Some(board)) = (index, known::image(), BOARD.as_ref()) {
             let text = format_args!("guest entered at {:#x}", manifest.guest_entry);
             report::line(&mut vcpu.machine, &text);
             board.drain_console();
@@ -304,7 +305,7 @@ extern "C" fn handle_exit(ctx: &mut GuestContext) -> u64 {
         Action::Begin if !stopping::is_on() => context::BEGIN,
         Action::Resume | Action::Begin => context::FULL_FRAME,
         Action::End(end) => {
-            note_end(index, end);
+            known::note_end(index, end);
             context::FULL_FRAME
         }
     }

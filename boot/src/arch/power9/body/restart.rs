@@ -14,8 +14,9 @@ use anchorite_platform::powernv::{Board, BootInfo};
 use anchorite_spec::{End, Manifest};
 use core::sync::atomic::Ordering;
 
-use super::state::{BOARD, CPUS, STACKS, image};
+use super::state::{BOARD, CPUS, STACKS};
 use super::{NO_PROCESS_TABLE, death, enter, stop};
+use crate::known::image;
 use crate::{again, stopping};
 
 /// What a restart needs of the machine.

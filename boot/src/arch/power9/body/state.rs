@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What POWER9's firmware keeps, for each vCPU one of each. A vCPU's exits do not nest; the one
 //! exception, a fault of the firmware itself, never returns to the interrupted code.
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64};
 
 use anchorite_hv::power9::{GuestContext, Shared, Vcpu, light};
-use anchorite_platform::powernv::{Board, BootInfo, PowerNv};
+use anchorite_platform::powernv::{Board, PowerNv};
+use anchorite_spec::low;
 use anchorite_spec::manifest::VCPUS;
-use anchorite_spec::{End, Manifest, low};
 
 use crate::own::{Late, Own, Stack};
 
@@ -45,8 +45,6 @@ pub static SHARED: Late<Shared> = Late::new();
 pub static CPUS: [Late<Vcpu<PowerNv>>; VCPUS] = [const { Late::new() }; VCPUS];
 /// Which vCPUs' cores have come into the firmware.
 pub static ARRIVED: [AtomicBool; VCPUS] = [const { AtomicBool::new(false) }; VCPUS];
-/// How the run ends, once a handler has decided it on this vCPU; 0 before.
-static ENDS: [AtomicU32; VCPUS] = [const { AtomicU32::new(0) }; VCPUS];
 /// The stack of the thread that boots: the partition is made on it.
 pub static BOOT_STACK: Stack<65536> = Stack::new();
 /// The stacks that serve exits.
@@ -54,36 +52,9 @@ pub static STACKS: [Stack<16384>; VCPUS] = [const { Stack::new() }; VCPUS];
 /// The stacks on which the firmware dies.
 pub static FAULT_STACKS: [Stack<8192>; VCPUS] = [const { Stack::new() }; VCPUS];
 
-/// The loader's findings, once they were taken over.
-static INFO: AtomicPtr<BootInfo> = AtomicPtr::new(core::ptr::null_mut());
-
-/// Takes the loader's findings over.
-pub fn found(info: &'static BootInfo) {
-    INFO.store(core::ptr::from_ref(info).cast_mut(), Ordering::Release);
-}
-
-/// What was found and what the image says; `None` until then.
-pub fn image() -> Option<(&'static BootInfo, &'static Manifest)> {
-    // SAFETY: `found` was given both for good: nothing writes the findings or the manifest's copy.
-    unsafe {
-        let info = INFO.load(Ordering::Acquire).as_ref()?;
-        Some((info, (info.manifest as *const Manifest).as_ref()?))
-    }
-}
-
 /// The number of the vCPU that a context belongs to.
 pub fn index_of(context: *const GuestContext) -> usize {
     let real = context as u64 & !low::ALIAS;
     let distance = real.wrapping_sub(low::CONTEXTS.base) as usize;
     (distance / size_of::<GuestContext>()).min(VCPUS - 1)
-}
-
-/// Remembers how the run ends, until the full register frame has been stored.
-pub fn note_end(vcpu: usize, end: End) {
-    ENDS[vcpu].store(end as u32, Ordering::Relaxed);
-}
-
-/// What [`note_end`] said, once.
-pub fn take_end(vcpu: usize) -> Option<End> {
-    End::from_u32(ENDS[vcpu].swap(0, Ordering::Relaxed))
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! How vCPUs are taken out of the guest, whatever they do there and however they are masked: by the
 //! interrupt on their core's own XIVE ring, which nothing that a guest can set keeps away. It ends a
-//! sleep as well; who waits for H_PROD alone is told by a flag. At the end of its exit a vCPU finds that it is to
-//! stay out, or for a restart to wait for its start, as a CPU does that the guest has stopped.
+//! sleep as well; who waits for H_PROD alone is told by a flag. At the end of its exit a vCPU finds
+//! that it is to stay out, or for a restart to wait for its start, as a CPU does that the guest has
+//! stopped.
 use anchorite_hv::power9::lock::relax;
 use anchorite_hv::power9::{GuestContext, Power9, Shared};
 use anchorite_platform::powernv::Board;
