@@ -64,7 +64,7 @@ impl Arch {
             for entry in fs::read_dir(recipe(part)).with_context(|| format!("no {part}"))? {
                 let name = entry?.file_name().into_string().unwrap_or_default();
                 let directory = match name.as_str() {
-                    "source" | "stamp" => continue,
+                    "source" | "source-package" | "stamp" => continue,
                     "kexec" => "sbin",
                     name if name == self.loader.0 => self.loader.1,
                     _ => self.libraries,
