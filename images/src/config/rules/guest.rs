@@ -3,7 +3,7 @@
 use anchorite_spec::manifest::{BOOT_BARE, MAPPINGS, VCPUS};
 use toml::Spanned;
 
-use super::values::{Word, span_of};
+use super::values::{Word, placed, span_of};
 use super::{GuestDraft, Rules, XiveSpans};
 use crate::config::checked::{Compression, Format, Placed, XIVE_PAGE, Xive};
 use crate::config::diagnostic::Diagnostic;
@@ -15,9 +15,6 @@ const CMDLINE_BYTES: usize = 2047;
 
 impl Rules<'_> {
     pub(super) fn guest(&mut self, raw: &RawGuest, whole: Span) -> GuestDraft {
-        let placed = |field: &Field<String>| {
-            field.as_ref().map(|text| Placed { value: text.get_ref().clone(), span: text.span() })
-        };
         let codecs = [
             Word::Works("zstd", Compression::Zstd),
             Word::Works("none", Compression::None),
@@ -121,17 +118,16 @@ impl Rules<'_> {
     }
 
     pub(super) fn kernel(&mut self, raw: &RawGuest) -> Option<Placed<String>> {
-        let written = raw.kernel.as_ref()?;
-        let placed = Placed { value: written.get_ref().clone(), span: written.span() };
-        if placed.value.is_empty() || placed.value.contains('\0') {
+        let kernel = placed(&raw.kernel)?;
+        if kernel.value.is_empty() || kernel.value.contains('\0') {
             let title = "`kernel` names no file";
             self.report(
-                Diagnostic::new("bad-name", title, written.span(), "no name")
+                Diagnostic::new("bad-name", title, kernel.span, "no name")
                     .help("name a recipe of images/guests/, or a path"),
             );
             return None;
         }
-        Some(placed)
+        Some(kernel)
     }
 
     pub(super) fn cmdline(&mut self, field: &Field<String>) -> String {

@@ -4,8 +4,8 @@
 use toml::Spanned;
 
 use super::Rules;
-use super::values::Word;
-use crate::config::checked::{KeyFiles, Placed, Signing};
+use super::values::{Word, placed};
+use crate::config::checked::{KeyFiles, Signing};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{Field, RawImage};
 use crate::config::source::Span;
@@ -18,11 +18,7 @@ impl Rules<'_> {
         let min_version = self.version("min_version", &raw.min_version);
         let words = [Word::Works("none", false), Word::Works("required", true)];
         let verify = self.word("verify", &raw.verify, Some(false), &words);
-        let file = |field: &Field<String>| {
-            let written = field.as_ref()?;
-            Some(Placed { value: written.get_ref().clone(), span: written.span() })
-        };
-        let keys = KeyFiles { public: file(&raw.public_key), private: file(&raw.sign_key) };
+        let keys = KeyFiles { public: placed(&raw.public_key), private: placed(&raw.sign_key) };
         match verify {
             Some(true) if keys.public.is_none() && keys.private.is_none() => {
                 let span = raw.verify.as_ref().map_or(span.clone(), Spanned::span);

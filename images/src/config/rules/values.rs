@@ -157,6 +157,12 @@ impl Rules<'_> {
     }
 }
 
+/// A text as it was written.
+pub(super) fn placed(field: &Field<String>) -> Option<Placed<String>> {
+    let written = field.as_ref()?;
+    Some(Placed { value: written.get_ref().clone(), span: written.span() })
+}
+
 /// The place of a key, or of its whole table.
 pub(super) fn span_of<T, U>(field: &Field<T>, table: &Spanned<U>) -> Span {
     field.as_ref().map_or_else(|| table.span(), Spanned::span)
