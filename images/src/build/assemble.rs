@@ -9,14 +9,14 @@ use anchorite_spec::{Form, Manifest, Range};
 use ed25519_dalek::SigningKey;
 use zerocopy::IntoBytes;
 
-use crate::image::{digest, frame_digest, manifest_digest};
+use crate::image::{frame_digest, manifest_digest};
 use crate::keys;
 
 const PART_ALIGN: u64 = 0x1000;
 
 /// A part without its place in the file.
 pub struct Draft {
-    /// Everything but `offset`, `size` and `digest`.
+    /// Everything but `offset`.
     pub part: Part,
     /// The bytes.
     pub bytes: Vec<u8>,
@@ -32,8 +32,7 @@ pub fn first_offset(load_window: Range, vectors: Range) -> u64 {
 }
 
 /// Gives every part its place, from `first` on. The offsets depend on sizes only.
-#[must_use]
-pub fn offsets(drafts: &[Draft], first: u64) -> Vec<u64> {
+fn offsets(drafts: &[Draft], first: u64) -> Vec<u64> {
     let mut at = first;
     drafts
         .iter()
@@ -57,12 +56,7 @@ pub fn assemble(mut manifest: Manifest, drafts: &[Draft], key: Option<&SigningKe
     manifest.image_size = sections + SECTION_TABLE_BYTES;
     debug_assert!(drafts.len() <= PARTS);
     for ((slot, draft), offset) in manifest.parts.iter_mut().zip(drafts).zip(&offsets) {
-        *slot = Part {
-            offset: *offset,
-            size: draft.bytes.len() as u64,
-            digest: digest(&draft.bytes),
-            ..draft.part
-        };
+        *slot = Part { offset: *offset, ..draft.part };
     }
     let mut image = Form::Elf.header(&manifest).unwrap_or([0; HEADER_BYTES]).to_vec();
     image.extend(program_header(manifest.load_window.base, sections));

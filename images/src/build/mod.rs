@@ -42,7 +42,7 @@ use crate::config::checked::{Compression, Config, GuestFiles, Placed};
 use crate::config::diagnostic::{Diagnostic, Refusal};
 use crate::config::{self, Loaded, units};
 use crate::exit;
-use crate::image::parse_manifest;
+use crate::image::{digest, parse_manifest};
 use crate::inspect;
 use assemble::Draft;
 use fault::Fault;
@@ -271,8 +271,20 @@ fn made(loaded: &Loaded) -> Result<(Vec<u8>, Inputs), Fault> {
     let mappings = tables::mappings(config);
     let tables = tables::make(config, &mappings, layout.tables)?;
 
+    let platform = &config.platform;
+    let place = firmware::LoaderPlace {
+        offset: assemble::first_offset(platform.load_window, platform.vectors),
+        manifest: IMAGE_OFFSET,
+        stack_top: layout.stack.base + layout.stack.size,
+        flash: platform.arm.map(|arm| (arm.flash, platform.load_window.base)),
+        trust: keys.trust(config),
+    };
+    let mut loader = firmware::loader(&inputs.loader, machine)?;
+    firmware::place_loader(&mut loader, &place);
+
+    // The loader has the first place in the file.
     let mut drafts = vec![
-        loader_draft(firmware::loader(&inputs.loader, machine)?),
+        loader_draft(loader),
         body_draft(&body, layout.body),
         host_draft(PART_TABLES, tables.root, tables.bytes.clone()),
     ];
@@ -282,18 +294,6 @@ fn made(loaded: &Loaded) -> Result<(Vec<u8>, Inputs), Fault> {
         drafts.push(guest_draft(PART_RTAS, guest.rtas.base, rtas::stub(), rtas::MEMORY));
     }
     drafts.extend(payload(&root, config, &kernel, inputs.initrd.as_ref(), &guest)?);
-
-    let platform = &config.platform;
-    let first = assemble::first_offset(platform.load_window, platform.vectors);
-    let loader_offset = assemble::offsets(&drafts, first)[0];
-    let place = firmware::LoaderPlace {
-        offset: loader_offset,
-        manifest: IMAGE_OFFSET,
-        stack_top: layout.stack.base + layout.stack.size,
-        flash: config.platform.arm.map(|arm| (arm.flash, config.platform.load_window.base)),
-        trust: keys.trust(config),
-    };
-    firmware::place_loader(&mut drafts[0].bytes, &place);
 
     let build_id = manifest::build_id(loaded, &inputs, &place.trust);
     let tree = tree::make(config, &guest, &Told::of(config, build_id, &drafts));
@@ -396,7 +396,7 @@ fn guest_draft(kind: u32, dest: u64, bytes: Vec<u8>, memory_size: u64) -> Draft 
     Draft { part: part(kind, SPACE_GUEST, dest, &bytes, memory_size), bytes }
 }
 
-/// A part that is stored as is. Its offset, size and digest are filled in when it is placed.
+/// A part that is stored as is. Its offset is filled in when it is placed.
 fn part(kind: u32, space: u32, dest: u64, bytes: &[u8], memory_size: u64) -> Part {
     Part {
         kind,
@@ -404,11 +404,11 @@ fn part(kind: u32, space: u32, dest: u64, bytes: &[u8], memory_size: u64) -> Par
         space,
         reserved: 0,
         offset: 0,
-        size: 0,
+        size: bytes.len() as u64,
         dest,
         memory_size,
         unpacked_size: bytes.len() as u64,
-        digest: [0; 32],
+        digest: digest(bytes),
     }
 }
 

@@ -10,7 +10,6 @@ use dtoolkit::model::DeviceTreeNode;
 use super::assemble::Draft;
 use super::tree::set;
 use crate::config::checked::Config;
-use crate::image::digest;
 
 /// Marks the place of the manifest's digest, which the firmware fills in: it covers the tree. Then
 /// zeros stand there.
@@ -28,7 +27,7 @@ impl Told {
     /// The truth about these parts.
     #[must_use]
     pub fn of(config: &Config, build_id: [u8; 32], drafts: &[Draft]) -> Self {
-        let parts = drafts.iter().map(|draft| (draft.part.kind, digest(&draft.bytes)));
+        let parts = drafts.iter().map(|draft| (draft.part.kind, draft.part.digest));
         Self { build_id, parts: parts.collect(), ..Self::blank(config, false) }
     }
 
