@@ -113,13 +113,11 @@ pub fn preflight(loaded: &Loaded) -> anyhow::Result<Preflight> {
     let config = &loaded.config;
     let mut result = Preflight::default();
     let files = result.files(&root, &config.files())?;
+    // What is wrong or not there cannot be laid out.
+    if !result.mistakes.is_empty() || !result.unchecked.is_empty() {
+        return Ok(result);
+    }
     let (Some(kernel), initrd) = (files.kernel, files.initrd) else { return Ok(result) };
-    if !result.mistakes.is_empty() {
-        return Ok(result);
-    }
-    if initrd.is_none() && config.guest.initrd.is_some() {
-        return Ok(result);
-    }
     if !inputs::has_firmware(&root, config.platform.family) {
         let fits = kernel::lay_out(&kernel, config)
             .and_then(|kernel| guest_layout(config, &kernel, initrd.as_ref()));
@@ -216,7 +214,8 @@ impl Preflight {
 fn write_beside(out: &Path, config: &Config, image: &[u8], inputs: &Inputs) -> anyhow::Result<()> {
     let manifest = parse_manifest(image)?;
     let root = inputs::root()?;
-    let list = inputs::firmware_file(&root, config.platform.family, loader(config).1)?;
+    let list = format!("{}.crates", loader(config));
+    let list = inputs::firmware_file(&root, config.platform.family, &list)?;
     let list = String::from_utf8_lossy(&list);
     let (kernel, initrd) = (&inputs.kernel, inputs.initrd.as_ref());
     let bill = sbom::bill(&manifest, &list, config.platform.debian, kernel, initrd);
@@ -231,12 +230,9 @@ fn write_beside(out: &Path, config: &Config, image: &[u8], inputs: &Inputs) -> a
     Ok(())
 }
 
-/// The loader that a config wants, and the list of the crates in the firmware then.
-fn loader(config: &Config) -> (&'static str, &'static str) {
-    match config.signing.required {
-        true => ("loader-verify.elf", "loader-verify.crates"),
-        false => ("loader.elf", "loader.crates"),
-    }
+/// The loader that a config wants: an ELF, and the list of the crates in the firmware then.
+fn loader(config: &Config) -> &'static str {
+    if config.signing.required { "loader-verify" } else { "loader" }
 }
 
 /// Builds an image in memory.
@@ -251,10 +247,11 @@ pub fn image(loaded: &Loaded) -> Result<Vec<u8>, Fault> {
 fn made(loaded: &Loaded) -> Result<(Vec<u8>, Inputs), Fault> {
     let config = &loaded.config;
     let root = inputs::root()?;
+    let loader = format!("{}.elf", loader(config));
     let inputs = Inputs {
         kernel: inputs::guest_file(&root, &config.platform, &config.guest.kernel, Kind::Kernel)?,
         initrd: initrd(&root, config)?,
-        loader: inputs::firmware_file(&root, config.platform.family, loader(config).0)?,
+        loader: inputs::firmware_file(&root, config.platform.family, &loader)?,
         body: inputs::firmware_file(&root, config.platform.family, "body.elf")?,
     };
     let keys = trust::keys(&config.signing.keys)?;

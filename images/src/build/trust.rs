@@ -10,7 +10,6 @@ use crate::config::diagnostic::Diagnostic;
 use crate::keys::{self, KeyError};
 
 /// The keys.
-#[derive(Default)]
 pub struct Keys {
     /// The one that images are verified with.
     pub public: Option<VerifyingKey>,
