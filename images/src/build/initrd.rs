@@ -72,14 +72,7 @@ mod tests {
     use super::{Fault, Input, check};
 
     fn judged(bytes: Vec<u8>) -> Result<(), String> {
-        let input = Input {
-            bytes,
-            source: String::new(),
-            source_package: String::new(),
-            span: 0..0,
-            name: "i".into(),
-        };
-        check(&input).map_err(|fault| match fault {
+        check(&Input::unknown("i", bytes)).map_err(|fault| match fault {
             Fault::Input(mistake) => mistake.primary.text,
             Fault::Tool(error) => error.to_string(),
         })

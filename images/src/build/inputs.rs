@@ -145,6 +145,15 @@ pub fn guest_file(
     })
 }
 
+#[cfg(test)]
+impl Input {
+    /// A file of no known origin.
+    pub fn unknown(name: &str, bytes: Vec<u8>) -> Self {
+        let (source, source_package) = Default::default();
+        Self { bytes, source, source_package, span: 0..0, name: name.into() }
+    }
+}
+
 /// A recipe as the lock has it.
 struct Recipe {
     name: String,

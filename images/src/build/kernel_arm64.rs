@@ -205,13 +205,7 @@ mod tests {
     }
 
     fn kernel_of(bytes: Vec<u8>, config: &Config) -> Result<Kernel, String> {
-        let input = Input {
-            bytes,
-            source: String::new(),
-            source_package: String::new(),
-            span: 0..0,
-            name: "k".into(),
-        };
+        let input = Input::unknown("k", bytes);
         super::kernel::lay_out(&input, config).map_err(|fault| match fault {
             Fault::Input(diagnostic) => format!("{diagnostic:?}"),
             Fault::Tool(error) => panic!("{error}"),
@@ -334,13 +328,7 @@ mod tests {
             let error = kernel_of(bytes, &config(&[])).unwrap_err();
             assert!(error.contains(words), "{words}: {error}");
         }
-        let input = Input {
-            bytes: whole,
-            source: String::new(),
-            source_package: String::new(),
-            span: 0..0,
-            name: "k".into(),
-        };
+        let input = Input::unknown("k", whole);
         assert!(lay_out(&input, &config(&[]).guest, Format::Elf).is_err());
         // A guest with little memory is no place for a bomb.
         let small = config(&["guest.memory.0.size=64MiB", "guest.compression=none"]);

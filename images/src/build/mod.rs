@@ -145,13 +145,7 @@ pub fn with_files(refusal: Refusal) -> anyhow::Result<Refusal> {
 /// What is wrong with a file as a config's kernel, laid out, and as its initial file system.
 #[cfg(test)]
 pub fn judge_files(bytes: &[u8], config: &Config) -> Vec<String> {
-    let input = |named: &str| Input {
-        bytes: bytes.to_vec(),
-        source: String::new(),
-        source_package: String::new(),
-        span: 0..0,
-        name: named.into(),
-    };
+    let input = |named| Input::unknown(named, bytes.to_vec());
     let kernel = input("kernel");
     let judged = [
         kernel::identify(&kernel, &config.platform, Some(config.guest.format)),
