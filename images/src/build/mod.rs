@@ -211,10 +211,10 @@ fn write_beside(out: &Path, config: &Config, image: &[u8], inputs: &Inputs) -> a
     let list = format!("{}.crates", loader(config));
     let list = inputs::firmware_file(&root, config.platform.family, &list)?;
     let list = String::from_utf8_lossy(&list);
-    let (kernel, initrd) = (&inputs.kernel, inputs.initrd.as_ref());
-    let bill = sbom::bill(&manifest, &list, config.platform.debian, kernel, initrd);
+    let guest = sbom::origins(&inputs.kernel, inputs.initrd.as_ref());
+    let bill = sbom::bill(&manifest, &list, config.platform.debian, &guest);
     let bill = serde_json::to_string_pretty(&bill)? + "\n";
-    let note = sbom::note(&manifest, kernel, initrd);
+    let note = sbom::note(&manifest, &guest);
     for (ending, text) in [("cdx.json", bill), ("sources.txt", note)] {
         let mut path = out.as_os_str().to_owned();
         path.push(format!(".{ending}"));

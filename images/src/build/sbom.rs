@@ -14,14 +14,20 @@ use crate::image::{digest, hex};
 const ARCHIVE: &str = "https://snapshot.debian.org";
 
 /// One guest file and where it came from.
-struct Origin<'a> {
+pub struct Origin<'a> {
     part: &'static str,
     /// CycloneDX's word for it.
     kind: &'static str,
     input: &'a Input,
+    /// SHA-256 of it, as digits.
+    digest: String,
 }
 
-impl Origin<'_> {
+impl<'a> Origin<'a> {
+    fn new(part: &'static str, kind: &'static str, input: &'a Input) -> Self {
+        Self { part, kind, input, digest: hex(&digest(&input.bytes)) }
+    }
+
     /// What the recipe says.
     fn fact(&self, key: &str) -> Option<&str> {
         let lines = self.input.source.lines().chain(self.input.source_package.lines());
@@ -41,7 +47,7 @@ impl Origin<'_> {
             "bom-ref": self.part,
             "name": self.part,
             "version": "unknown",
-            "hashes": [{ "alg": "SHA-256", "content": hex(&digest(&self.input.bytes)) }],
+            "hashes": [{ "alg": "SHA-256", "content": self.digest }],
         });
         if let Some((name, version)) = self.package() {
             let (purl_name, purl_version) = (encoded(name), encoded(version));
@@ -76,7 +82,7 @@ impl Origin<'_> {
     }
 
     fn note(&self, out: &mut String) -> std::fmt::Result {
-        let own = hex(&digest(&self.input.bytes));
+        let own = &self.digest;
         let Some((name, version)) = self.package() else {
             writeln!(out, "{}: a file with the SHA-256 {own}.", self.part)?;
             return writeln!(
@@ -110,9 +116,11 @@ fn encoded(text: &str) -> String {
         .collect()
 }
 
-fn origins<'a>(kernel: &'a Input, initrd: Option<&'a Input>) -> Vec<Origin<'a>> {
-    let kernel = Origin { part: "kernel", kind: "operating-system", input: kernel };
-    let initrd = initrd.map(|input| Origin { part: "initrd", kind: "application", input });
+/// The guest's files.
+#[must_use]
+pub fn origins<'a>(kernel: &'a Input, initrd: Option<&'a Input>) -> Vec<Origin<'a>> {
+    let kernel = Origin::new("kernel", "operating-system", kernel);
+    let initrd = initrd.map(|input| Origin::new("initrd", "application", input));
     [kernel].into_iter().chain(initrd).collect()
 }
 
@@ -138,15 +146,9 @@ fn library(line: &str) -> Option<Value> {
 
 /// The bill of materials. `crates` are the firmware's, one a line; `arch` is Debian's word.
 #[must_use]
-pub fn bill(
-    manifest: &Manifest,
-    crates: &str,
-    arch: &str,
-    kernel: &Input,
-    initrd: Option<&Input>,
-) -> Value {
+pub fn bill(manifest: &Manifest, crates: &str, arch: &str, guest: &[Origin<'_>]) -> Value {
     let mut components: Vec<Value> = crates.lines().filter_map(library).collect();
-    components.extend(origins(kernel, initrd).iter().map(|origin| origin.component(arch)));
+    components.extend(guest.iter().map(|origin| origin.component(arch)));
     let all: Vec<Value> = components.iter().map(|component| component["bom-ref"].clone()).collect();
     json!({
         "bomFormat": "CycloneDX",
@@ -173,10 +175,10 @@ pub fn bill(
 
 /// The note.
 #[must_use]
-pub fn note(manifest: &Manifest, kernel: &Input, initrd: Option<&Input>) -> String {
+pub fn note(manifest: &Manifest, guest: &[Origin<'_>]) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
-    let _ = write_note(&mut out, manifest, &origins(kernel, initrd));
+    let _ = write_note(&mut out, manifest, guest);
     out
 }
 
