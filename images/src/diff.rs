@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::cli::DiffArgs;
-use crate::exit::{self, Exit};
-use crate::{inspect, say};
+use crate::{exit, inspect, say};
 
 /// What differs without saying anything: the files' names, and where in the manifest digests stand.
 const SILENT: [&str; 2] = ["image", "digest_offset"];
@@ -20,10 +19,7 @@ const SILENT: [&str; 2] = ["image", "digest_offset"];
 /// A file cannot be read, or is no image.
 pub fn diff(args: &DiffArgs) -> anyhow::Result<u8> {
     let read = |path: &std::path::Path| {
-        let name = path.display().to_string();
-        let file = std::fs::read(path)
-            .map_err(|error| Exit::refused(format!("cannot read {name}: {error}")))?;
-        anyhow::Ok(inspect::report_of(&name, &file)?)
+        anyhow::Ok(inspect::report_of(&path.display().to_string(), &exit::read(path)?)?)
     };
     let changes = changes(&read(&args.a)?, &read(&args.b)?);
     if args.json {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Exit codes, and errors that choose one.
 use std::fmt;
+use std::path::Path;
 
 use crate::image::ImageError;
 
@@ -41,6 +42,15 @@ impl fmt::Display for Exit {
 }
 
 impl std::error::Error for Exit {}
+
+/// A file that the command line names.
+///
+/// # Errors
+/// It cannot be read: that is the input's fault.
+pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path)
+        .map_err(|error| Exit::refused(format!("cannot read {}: {error}", path.display())))
+}
 
 /// The exit code of an error.
 #[must_use]

@@ -2,6 +2,7 @@
 //! Ed25519 keys in files, in the forms that `openssl genpkey -algorithm ed25519` and `openssl pkey
 //! -pubout` write (PKCS#8 and SPKI, RFC 8410, PEM or DER), or as their 32 bytes; and what they sign.
 use std::fmt;
+use std::path::Path;
 
 use anchorite_spec::trust::{UNSIGNED, message};
 use anchorite_spec::{Manifest, Trust};
@@ -9,6 +10,7 @@ use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use zerocopy::IntoBytes;
 
+use crate::exit::{self, Exit};
 use crate::image::digest;
 
 /// Why a file is no key.
@@ -97,6 +99,15 @@ pub fn public(file: &[u8]) -> Result<VerifyingKey, KeyError> {
         Some(key) if key.is_weak() => Err(KeyError::Weak),
         Some(key) => Ok(key),
     }
+}
+
+/// The key in a file that the command line names.
+///
+/// # Errors
+/// It cannot be read, or is none.
+pub fn named<T>(path: &Path, parse: impl Fn(&[u8]) -> Result<T, KeyError>) -> anyhow::Result<T> {
+    parse(&exit::read(path)?)
+        .map_err(|error| Exit::refused(format!("{} {error}: {}", path.display(), error.help())))
 }
 
 /// What is signed of an image.

@@ -29,9 +29,7 @@ pub fn pack(args: &PackArgs) -> Result<u8> {
             .map_err(|error| Exit::usage(format!("--partition-size {text}: {error}")))?,
         (Some(_), _) => return Err(Exit::usage("--partition-size goes with --format pnor")),
     };
-    let name = args.image.display();
-    let file = std::fs::read(&args.image)
-        .map_err(|error| Exit::refused(format!("cannot read {name}: {error}")))?;
+    let file = exit::read(&args.image)?;
     let image = ImageFile::read(&file)?;
     image.verify()?;
     let (packed, name) = match args.format {

@@ -41,8 +41,7 @@ const LOOK: Duration = Duration::from_secs(2);
 ///
 /// The image is refused, or QEMU cannot be started.
 pub fn run(args: &cli::RunArgs) -> Result<u8> {
-    let file = std::fs::read(&args.image)
-        .map_err(|error| Exit::refused(format!("cannot read {}: {error}", args.image.display())))?;
+    let file = exit::read(&args.image)?;
     let image = open(args, &file)?;
     let manifest = image.manifest;
     let form = started_as(&image);

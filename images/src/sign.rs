@@ -15,14 +15,8 @@ use crate::{keys, say};
 /// # Errors
 /// The image or the key is refused, or the file cannot be written.
 pub fn sign(args: &SignArgs) -> Result<u8> {
-    let read = |path: &std::path::Path| {
-        std::fs::read(path)
-            .map_err(|error| Exit::refused(format!("cannot read {}: {error}", path.display())))
-    };
-    let mut file = read(&args.image)?;
-    let key = keys::private(&read(&args.key)?).map_err(|error| {
-        Exit::refused(format!("{} {error}: {}", args.key.display(), error.help()))
-    })?;
+    let mut file = exit::read(&args.image)?;
+    let key = keys::named(&args.key, keys::private)?;
     let image = ImageFile::read(&file)?;
     if image.container > 0 {
         return Err(Exit::refused(

@@ -106,9 +106,9 @@ pub fn report_of(name: &str, file: &[u8]) -> Result<serde_json::Value, ImageErro
 /// The file cannot be read, or is no image at all.
 pub fn inspect(args: &InspectArgs) -> anyhow::Result<u8> {
     let name = args.image.display().to_string();
-    let file = std::fs::read(&args.image)
-        .map_err(|error| Exit::refused(format!("cannot read {name}: {error}")))?;
-    let key = args.public_key.as_ref().map(|path| public_key(path)).transpose()?;
+    let file = exit::read(&args.image)?;
+    let key = args.public_key.as_ref().map(|path| keys::named(path, keys::public)).transpose()?;
+    let key = key.map(|key| key.to_bytes());
     let inspected = take_apart(&file, key)?;
     if args.svg {
         say::line(svg::draw(&inspected));
@@ -140,15 +140,6 @@ fn dts_of(inspected: &Inspected<'_>) -> anyhow::Result<String> {
     let tree = part.and_then(|part| image::part_bytes(&inspected.bytes, part));
     let tree = tree.ok_or(ImageError::PartMissing("guest-tree"))?;
     dts::source(tree).map_err(|error| Exit::refused(format!("the guest's device tree: {error}")))
-}
-
-fn public_key(path: &std::path::Path) -> anyhow::Result<[u8; 32]> {
-    let name = path.display();
-    let file = std::fs::read(path)
-        .map_err(|error| Exit::refused(format!("cannot read {name}: {error}")))?;
-    let key = keys::public(&file)
-        .map_err(|error| Exit::refused(format!("{name} {error}: {}", error.help())))?;
-    Ok(key.to_bytes())
 }
 
 /// Takes an image apart and judges it; with a key, its signature by that.

@@ -62,8 +62,7 @@ pub fn config(name: &str, tree: &[u8]) -> Result<String, NewError> {
 pub fn new(args: &NewArgs) -> anyhow::Result<u8> {
     check_name(&args.name)?;
     let file = args.from_dtb.display();
-    let tree = std::fs::read(&args.from_dtb)
-        .map_err(|error| Exit::refused(format!("cannot read {file}: {error}")))?;
+    let tree = exit::read(&args.from_dtb)?;
     let config =
         config(&args.name, &tree).map_err(|error| Exit::refused(format!("{file}: {error}")))?;
     let out = match &args.out {
