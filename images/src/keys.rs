@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::Path;
 
+use anchorite_spec::manifest::IMAGE_OFFSET;
 use anchorite_spec::trust::{UNSIGNED, message};
 use anchorite_spec::{Manifest, Trust};
 use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey};
@@ -11,7 +12,7 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use zerocopy::IntoBytes;
 
 use crate::exit::{self, Exit};
-use crate::image::digest;
+use crate::image::{digest, manifest_digest};
 
 /// Why a file is no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,9 +118,19 @@ fn signed(manifest: &Manifest) -> [u8; 64] {
 }
 
 /// An image's signature. Its manifest is complete but for this and its own digest.
-#[must_use]
-pub fn sign(manifest: &Manifest, key: &SigningKey) -> [u8; 64] {
+fn sign(manifest: &Manifest, key: &SigningKey) -> [u8; 64] {
     key.sign(&signed(manifest)).to_bytes()
+}
+
+/// Puts a manifest into its image, signed if there is a key, and with its digest. It is complete but
+/// for these two.
+pub fn seal(image: &mut [u8], mut manifest: Manifest, key: Option<&SigningKey>) {
+    if let Some(key) = key {
+        manifest.signature = sign(&manifest, key);
+    }
+    manifest.digest = manifest_digest(&manifest);
+    let at = IMAGE_OFFSET as usize;
+    image[at..at + size_of::<Manifest>()].copy_from_slice(manifest.as_bytes());
 }
 
 /// What a loader makes of a signature.

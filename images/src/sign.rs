@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `anchorite sign`: an image signed with a key that the machine that built it does not have.
-use anchorite_spec::manifest::IMAGE_OFFSET;
 use anyhow::{Context, Result};
-use zerocopy::IntoBytes;
 
 use crate::build::output;
 use crate::cli::SignArgs;
 use crate::exit::{self, Exit};
-use crate::image::{ImageFile, hex, manifest_digest};
+use crate::image::{ImageFile, hex};
 use crate::{keys, say};
 
 /// Runs the command.
@@ -34,11 +32,8 @@ pub fn sign(args: &SignArgs) -> Result<u8> {
             hex(&public)
         )));
     }
-    let mut manifest = image.manifest;
-    manifest.signature = keys::sign(&manifest, &key);
-    manifest.digest = manifest_digest(&manifest);
-    let at = IMAGE_OFFSET as usize;
-    file[at..at + size_of_val(&manifest)].copy_from_slice(manifest.as_bytes());
+    let manifest = image.manifest;
+    keys::seal(&mut file, manifest, Some(&key));
     let out = args.out.as_ref().unwrap_or(&args.image);
     output::write(out, &file).with_context(|| format!("cannot write {}", out.display()))?;
     say::line(format!(

@@ -7,9 +7,8 @@ use anchorite_spec::form::{HEADER_BYTES, SECTION_TABLE_BYTES};
 use anchorite_spec::manifest::{IMAGE_OFFSET, PARTS, Part};
 use anchorite_spec::{Form, Manifest, Range};
 use ed25519_dalek::SigningKey;
-use zerocopy::IntoBytes;
 
-use crate::image::{frame_digest, manifest_digest};
+use crate::image::frame_digest;
 use crate::keys;
 
 const PART_ALIGN: u64 = 0x1000;
@@ -67,12 +66,7 @@ pub fn assemble(mut manifest: Manifest, drafts: &[Draft], key: Option<&SigningKe
     }
     image.resize(manifest.image_size as usize, 0);
     manifest.frame_digest = frame_digest(&image, &manifest).unwrap_or_default();
-    if let Some(key) = key {
-        manifest.signature = keys::sign(&manifest, key);
-    }
-    manifest.digest = manifest_digest(&manifest);
-    let at = IMAGE_OFFSET as usize;
-    image[at..at + size_of::<Manifest>()].copy_from_slice(manifest.as_bytes());
+    keys::seal(&mut image, manifest, key);
     image
 }
 
