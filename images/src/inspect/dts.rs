@@ -6,17 +6,18 @@
 use std::fmt::Write;
 
 use anchorite_hv::core::fdt::{Tree, TreeError};
-use zerocopy::IntoBytes;
+
+use crate::new::aligned;
 
 /// The source of a tree.
 ///
 /// # Errors
 /// It is no tree.
 pub fn source(bytes: &[u8]) -> Result<String, TreeError> {
-    // Trees are made of words, and read where they lie.
-    let mut words = vec![0u32; bytes.len().div_ceil(4)];
-    words.as_mut_bytes()[..bytes.len()].copy_from_slice(bytes);
-    let tree = Tree::new(&words.as_bytes()[..bytes.len()])?;
+    aligned(bytes, |bytes| write(&Tree::new(bytes)?))
+}
+
+fn write(tree: &Tree<'_>) -> Result<String, TreeError> {
     let mut out = String::from("/dts-v1/;\n");
     for range in tree.reservations() {
         let _ = writeln!(out, "/memreserve/ {:#x} {:#x};", range.base, range.size);
@@ -60,7 +61,7 @@ fn value(bytes: &[u8]) -> String {
     match strings.split_last() {
         _ if bytes.is_empty() => String::new(),
         Some((&[], strings)) if strings.iter().all(|s| !s.is_empty() && s.iter().all(plain)) => {
-            let quoted = strings.iter().map(|s| format!("\"{}\"", printable_text(s)));
+            let quoted = strings.iter().map(|s| format!("\"{}\"", String::from_utf8_lossy(s)));
             format!(" = {}", quoted.collect::<Vec<_>>().join(", "))
         }
         _ if bytes.len().is_multiple_of(4) => {
@@ -74,10 +75,6 @@ fn value(bytes: &[u8]) -> String {
             format!(" = [{}]", bytes.collect::<Vec<_>>().join(" "))
         }
     }
-}
-
-fn printable_text(text: &[u8]) -> String {
-    text.iter().map(|byte| char::from(*byte)).collect()
 }
 
 #[cfg(test)]

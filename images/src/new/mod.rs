@@ -47,12 +47,16 @@ impl fmt::Display for NewError {
 /// # Errors
 /// See [`NewError`].
 pub fn config(name: &str, tree: &[u8]) -> Result<String, NewError> {
-    // Trees are made of words, and read where they lie.
-    let mut words = vec![0u32; tree.len().div_ceil(4)];
-    words.as_mut_bytes()[..tree.len()].copy_from_slice(tree);
-    let machine = Machine::read(&words.as_bytes()[..tree.len()])?;
+    let machine = aligned(tree, Machine::read)?;
     let plan = Plan::new(&machine)?;
     Ok(text::write(name, &machine, &plan))
+}
+
+/// Reads a flattened tree: these are made of words, and read where they lie.
+pub fn aligned<T>(tree: &[u8], read: impl FnOnce(&[u8]) -> T) -> T {
+    let mut words = vec![0u32; tree.len().div_ceil(4)];
+    words.as_mut_bytes()[..tree.len()].copy_from_slice(tree);
+    read(&words.as_bytes()[..tree.len()])
 }
 
 /// Runs the command.
