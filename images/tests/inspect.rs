@@ -249,9 +249,13 @@ fn the_picture_and_the_tree_are_the_image_s() {
     let svg = stdout(&forge.project.run(&["inspect", "--svg", "forged.elf"]));
     assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{svg}");
     let part = *forge.manifest().part(PART_KERNEL).unwrap();
-    for text in
-        ["&lt;b&gt;&amp;?", "xive-tima", "the firmware", &format!("{:#x}  kernel", part.dest)]
-    {
+    for text in [
+        "&lt;b&gt;&amp;?",
+        "xive-tima",
+        "the firmware",
+        "own tables",
+        &format!("{:#x}  kernel", part.dest),
+    ] {
         assert!(svg.contains(text), "no {text:?} in {svg}");
     }
     let dts = stdout(&forge.project.run(&["inspect", "--dts", "forged.elf"]));

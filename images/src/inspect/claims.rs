@@ -13,7 +13,7 @@ use std::fmt;
 use anchorite_spec::manifest::{
     ARCH_ARM64, BOOT_BARE, IMAGE_OFFSET, MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, MAP_WITHIN, Mapping,
     PART_BODY, PART_KERNEL, PART_LOADER, PART_OWN_TABLES, PART_TABLES, PERM_DMA, PERM_R, PERM_W,
-    PERM_X, SPACE_GUEST, SPACE_HOST, SPACE_IMAGE, VCPUS,
+    PERM_X, Part, SPACE_GUEST, SPACE_HOST, SPACE_IMAGE, VCPUS,
 };
 use anchorite_spec::{Epitaph, Form, Ledger, Manifest, Range};
 
@@ -101,7 +101,8 @@ fn claim(holds: bool, why: impl FnOnce() -> String) -> Outcome {
     if holds { Ok(()) } else { Err(why()) }
 }
 
-fn guest(mapping: &Mapping) -> Range {
+/// Where the guest finds it.
+pub(super) fn guest(mapping: &Mapping) -> Range {
     Range::new(mapping.guest, mapping.size)
 }
 
@@ -109,8 +110,27 @@ fn name(mapping: &Mapping) -> String {
     clean(mapping.name.as_str())
 }
 
-fn host(mapping: &Mapping) -> Range {
+/// Where the machine has it.
+pub(super) fn host(mapping: &Mapping) -> Range {
     Range::new(mapping.host, mapping.host_size)
+}
+
+/// A part in memory.
+fn whole(part: &Part) -> Range {
+    Range::new(part.dest, part.memory_size.max(part.size))
+}
+
+/// What lies in the firmware's memory, as far as it is stated.
+pub(super) fn pieces(manifest: &Manifest) -> Vec<(&'static str, Range)> {
+    let body = manifest.part(PART_BODY).map(|part| ("the body", whole(part)));
+    let own = manifest.part(PART_OWN_TABLES);
+    let own = own.map(|part| ("the firmware's own tables", Range::new(part.dest, part.size)));
+    let stated = [
+        ("the manifest's copy", manifest.manifest_copy),
+        ("the boot stack", manifest.boot_stack),
+        ("the tables", manifest.tables),
+    ];
+    body.into_iter().chain(stated).chain(own).collect()
 }
 
 fn leaf_host(leaf: &Leaf) -> Range {
@@ -232,16 +252,8 @@ impl Image<'_> {
         })?;
         let body = manifest.part(PART_BODY).ok_or("there is no body")?;
         claim(body.space == SPACE_HOST, || "the body does not go to host memory".into())?;
-        let body = Range::new(body.dest, body.memory_size.max(body.size));
-        let pieces = [
-            ("the body", body),
-            ("the manifest's copy", manifest.manifest_copy),
-            ("the boot stack", manifest.boot_stack),
-            ("the tables", manifest.tables),
-        ];
-        let own = manifest.part(PART_OWN_TABLES);
-        let own = own.map(|part| ("the firmware's own tables", Range::new(part.dest, part.size)));
-        let pieces: Vec<_> = pieces.into_iter().chain(own).collect();
+        let body = whole(body);
+        let pieces = pieces(manifest);
         disjoint(&pieces)?;
         for (name, range) in pieces {
             claim(!range.is_empty() && manifest.firmware.contains(range), || {
@@ -285,7 +297,7 @@ impl Image<'_> {
             };
             let name = anchorite_spec::manifest::part_name(part.kind);
             claim(part.space == space, || format!("part `{name}` goes to another space"))?;
-            let range = Range::new(part.dest, part.memory_size.max(part.size));
+            let range = whole(part);
             claim(space != SPACE_HOST || self.manifest.firmware.contains(range), || {
                 format!("part `{name}` goes to {}", units::range(range))
             })?;

@@ -11,7 +11,7 @@ use anchorite_spec::manifest::{
 use anchorite_spec::{Form, Manifest, Range};
 use serde_json::{Value, json};
 
-use super::claims::{Wall, letters};
+use super::claims::{self, Wall, letters};
 use super::{Inspected, clean, features, owners};
 use crate::config::units;
 use crate::image::hex;
@@ -183,8 +183,8 @@ fn write_text(out: &mut String, name: &str, image: &Inspected<'_>) -> std::fmt::
     memory(out, manifest)?;
     writeln!(out, "\n  the guest reaches")?;
     for mapping in manifest.mappings() {
-        let range = units::range(Range::new(mapping.guest, mapping.size));
-        let host = units::range(Range::new(mapping.host, mapping.host_size));
+        let (range, host) =
+            (units::range(claims::guest(mapping)), units::range(claims::host(mapping)));
         let kind = kind(mapping);
         let arrow = if mapping.kind == MAP_BOOT_LEAF { "somewhere in" } else { "at" };
         let (name, perms) = (clean(mapping.name.as_str()), perms(mapping));

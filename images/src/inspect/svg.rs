@@ -9,7 +9,7 @@ use anchorite_spec::{Manifest, Range};
 use svg::Document;
 use svg::node::element::{Polygon, Rectangle, Text};
 
-use super::{Inspected, clean};
+use super::{Inspected, claims, clean};
 use crate::config::platform::Platform;
 use crate::config::units;
 
@@ -63,7 +63,7 @@ pub fn draw(image: &Inspected<'_>) -> String {
             let block = blocks.iter().find(|block| block.range == range)?;
             Some((block.y, block.y + block.height()))
         };
-        let ends = at(&guest, guest_range(mapping)).zip(at(&host, host_range(mapping)));
+        let ends = at(&guest, claims::guest(mapping)).zip(at(&host, claims::host(mapping)));
         if let Some(((a, b), (c, d))) = ends {
             let (from, to) = (left + WIDTH, right);
             let points = format!("{from},{a} {to},{c} {to},{d} {from},{b}");
@@ -114,17 +114,9 @@ fn fill(mapping: &Mapping) -> &'static str {
     }
 }
 
-fn guest_range(mapping: &Mapping) -> Range {
-    Range::new(mapping.guest, mapping.size)
-}
-
-fn host_range(mapping: &Mapping) -> Range {
-    Range::new(mapping.host, mapping.host_size)
-}
-
 /// A mapping as the guest sees it, with what the image puts there.
 fn guest_block(manifest: &Manifest, mapping: &Mapping) -> Block {
-    let range = guest_range(mapping);
+    let range = claims::guest(mapping);
     let mut block = Block::new(mapping.name.as_str(), range, fill(mapping));
     let parts = manifest.parts.iter().filter(|part| part.kind != 0 && part.space == SPACE_GUEST);
     let mut held: Vec<_> = parts.filter(|p| range.contains(Range::new(p.dest, 1))).collect();
@@ -137,7 +129,7 @@ fn guest_block(manifest: &Manifest, mapping: &Mapping) -> Block {
 }
 
 fn host_block(mapping: &Mapping) -> Block {
-    let mut block = Block::new(mapping.name.as_str(), host_range(mapping), fill(mapping));
+    let mut block = Block::new(mapping.name.as_str(), claims::host(mapping), fill(mapping));
     if mapping.kind == MAP_BOOT_LEAF {
         block.lines.push("  somewhere in it, as the machine picks".into());
     }
@@ -150,14 +142,12 @@ fn firmware_blocks(manifest: &Manifest) -> Vec<Block> {
     const OTHERS: &str = "#eee";
     let names = Platform::numbered(manifest.arch, manifest.boot).names;
     let mut own = Block::new("the firmware", manifest.firmware, FIRMWARE);
-    for (name, range) in [
-        ("stack", manifest.boot_stack),
-        ("manifest", manifest.manifest_copy),
-        ("tables", manifest.tables),
-    ] {
-        own.lines.push(format!("  {:#x}  {name}, {} bytes", range.base, range.size));
-    }
-    own.lines[2..].sort();
+    let mut held = claims::pieces(manifest);
+    held.sort_by_key(|(_, range)| range.base);
+    let line = |(name, range): &(&str, Range)| {
+        format!("  {:#x}  {name}, {} bytes", range.base, range.size)
+    };
+    own.lines.extend(held.iter().map(line));
     let mut blocks = vec![
         own,
         Block::new(names[0], manifest.vectors, FIRMWARE),
