@@ -11,7 +11,6 @@ use dtoolkit::{Node, Property};
 use crate::build::tree::set;
 use crate::image::digest;
 
-const MAGIC: [u8; 4] = 0xd00d_feed_u32.to_be_bytes();
 /// The names of its nodes.
 const IMAGES: &str = "images";
 const KERNEL: &str = "anchorite";
@@ -61,9 +60,6 @@ pub fn wrap(board: &str, compatible: &str, content: &[u8], load: u64) -> Vec<u8>
 /// The image in a FIT, and how many bytes stand before it; `None` if this is no FIT.
 #[must_use]
 pub fn open(file: &[u8]) -> Option<(usize, &[u8])> {
-    if !file.starts_with(&MAGIC) {
-        return None;
-    }
     let fit = Fdt::new(file).ok()?;
     let images = fit.root().child(IMAGES)?;
     // The property's value is a slice of the file.
