@@ -3,7 +3,7 @@
 //!
 //! It is what a PAPR client would see after Open Firmware has run: Linux is entered without it
 //! (r5 = 0), so everything that negotiation would have settled stands here as settled.
-use anchorite_spec::rtas;
+use anchorite_spec::{Range, rtas};
 use dtoolkit::ToPropertyValue;
 use dtoolkit::memreserve::MemoryReservation;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
@@ -18,7 +18,7 @@ const VTY: u32 = 0x7100_0000;
 const STDOUT: &str = "/vdevice/vty@71000000";
 const XIVE_PHANDLE: u32 = 1;
 /// Marks the place of the seed until it is known; then zeros stand there.
-pub(super) const SEED: [u8; 32] = *b"\xffanchorite: the seed lands here\xff";
+const SEED: [u8; 32] = *b"\xffanchorite: the seed lands here\xff";
 
 /// POWER9 in architected form: no work-around for a particular revision is wanted.
 const CPU_VERSION: u32 = 0x0F00_0005;
@@ -66,21 +66,14 @@ pub fn make(config: &Config, layout: &GuestLayout, told: &Told) -> GuestTree {
         return super::tree_arm64::make(config, layout, told);
     }
     let mut tree = DeviceTree::new();
-    tree.memory_reservations = layout
-        .initrd
-        .into_iter()
-        .chain([layout.tree, layout.rtas])
-        .map(|range| MemoryReservation::new(range.base, range.size))
-        .collect();
+    tree.memory_reservations = reserved(layout, Some(layout.rtas));
     fill_root(&mut tree.root, config);
-    tree.root.add_child(chosen(config, layout, told));
-    for memory in &config.guest.memory {
-        let range = memory.value.guest;
-        let mut node = DeviceTreeNode::new_unchecked(format!("memory@{:x}", range.base));
-        set(&mut node, "device_type", "memory");
-        set(&mut node, "reg", cells(&[range.base, range.size]));
-        tree.root.add_child(node);
-    }
+    tree.root.add_child(chosen(config, layout, told, |node| {
+        set(node, "stdout-path", STDOUT);
+        set(node, "linux,stdout-path", STDOUT);
+        set(node, "ibm,architecture-vec-5", vector_5());
+    }));
+    memory(config).for_each(|node| tree.root.add_child(node));
     tree.root.add_child(cpus(config));
     tree.root.add_child(rtas_node(layout));
     tree.root.add_child(vdevice());
@@ -115,16 +108,37 @@ fn fill_root(root: &mut DeviceTreeNode, config: &Config) {
     set(root, "ibm,plat-res-int-priorities", [7u32, 0xF8]);
 }
 
-fn chosen(config: &Config, layout: &GuestLayout, told: &Told) -> DeviceTreeNode {
+/// What a kernel may not use before it has taken it over.
+pub(super) fn reserved(layout: &GuestLayout, more: Option<Range>) -> Vec<MemoryReservation> {
+    let ranges = layout.initrd.into_iter().chain([layout.tree]).chain(more);
+    ranges.map(|range| MemoryReservation::new(range.base, range.size)).collect()
+}
+
+/// The guest's memory.
+pub(super) fn memory(config: &Config) -> impl Iterator<Item = DeviceTreeNode> {
+    config.guest.memory.iter().map(|memory| {
+        let range = memory.value.guest;
+        let mut node = DeviceTreeNode::new_unchecked(format!("memory@{:x}", range.base));
+        set(&mut node, "device_type", "memory");
+        set(&mut node, "reg", cells(&[range.base, range.size]));
+        node
+    })
+}
+
+/// `/chosen`, with what an architecture adds.
+pub(super) fn chosen(
+    config: &Config,
+    layout: &GuestLayout,
+    told: &Told,
+    add: impl FnOnce(&mut DeviceTreeNode),
+) -> DeviceTreeNode {
     let mut node = DeviceTreeNode::new_unchecked("chosen");
     set(&mut node, "bootargs", config.guest.cmdline.as_str());
     if let Some(initrd) = layout.initrd {
         set(&mut node, "linux,initrd-start", initrd.base);
         set(&mut node, "linux,initrd-end", initrd.base + initrd.size);
     }
-    set(&mut node, "stdout-path", STDOUT);
-    set(&mut node, "linux,stdout-path", STDOUT);
-    set(&mut node, "ibm,architecture-vec-5", vector_5());
+    add(&mut node);
     set(&mut node, "rng-seed", SEED);
     node.add_child(told.node());
     node

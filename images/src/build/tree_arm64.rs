@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! An arm64 guest's flattened device tree, derived from the config: PSCI by HVC, GICv3,
 //! the architecture's timer, and the devices that the config names a model for.
-use dtoolkit::memreserve::MemoryReservation;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 
 use super::layout::GuestLayout;
 use super::told::Told;
-use super::tree::{GuestTree, SEED, cells, finish, set};
+use super::tree::{GuestTree, cells, chosen, finish, memory, reserved, set};
 use crate::config::checked::{Config, Device, Model};
 use crate::config::platform::Arm;
 
@@ -26,26 +25,20 @@ const COUNTERS: u32 = 7;
 #[must_use]
 pub fn make(config: &Config, layout: &GuestLayout, told: &Told) -> GuestTree {
     let mut tree = DeviceTree::new();
-    tree.memory_reservations = layout
-        .initrd
-        .into_iter()
-        .chain([layout.tree])
-        .map(|range| MemoryReservation::new(range.base, range.size))
-        .collect();
+    tree.memory_reservations = reserved(layout, None);
     let root = &mut tree.root;
     set(root, "#address-cells", 2u32);
     set(root, "#size-cells", 2u32);
     set(root, "compatible", "anchorite,guest");
     set(root, "model", format!("Anchorite guest on {}", config.board));
     set(root, "interrupt-parent", GIC);
-    root.add_child(chosen(config, layout, told));
-    for memory in &config.guest.memory {
-        let range = memory.value.guest;
-        let mut node = DeviceTreeNode::new_unchecked(format!("memory@{:x}", range.base));
-        set(&mut node, "device_type", "memory");
-        set(&mut node, "reg", cells(&[range.base, range.size]));
-        root.add_child(node);
-    }
+    root.add_child(chosen(config, layout, told, |node| {
+        let mut devices = config.guest.devices.iter().map(|device| &device.value);
+        if let Some(uart) = devices.find(|d| matches!(d.model, Some((Model::Pl011, _)))) {
+            set(node, "stdout-path", format!("/serial@{:x}", uart.guest.base));
+        }
+    }));
+    memory(config).for_each(|node| root.add_child(node));
     root.add_child(cpus(config));
     root.add_child(psci());
     root.add_child(firmware());
@@ -68,22 +61,6 @@ pub fn make(config: &Config, layout: &GuestLayout, told: &Told) -> GuestTree {
         }
     }
     finish(tree.to_dtb())
-}
-
-fn chosen(config: &Config, layout: &GuestLayout, told: &Told) -> DeviceTreeNode {
-    let mut node = DeviceTreeNode::new_unchecked("chosen");
-    set(&mut node, "bootargs", config.guest.cmdline.as_str());
-    if let Some(initrd) = layout.initrd {
-        set(&mut node, "linux,initrd-start", initrd.base);
-        set(&mut node, "linux,initrd-end", initrd.base + initrd.size);
-    }
-    let consoles = config.guest.devices.iter().map(|device| &device.value);
-    if let Some(uart) = consoles.clone().find(|d| matches!(d.model, Some((Model::Pl011, _)))) {
-        set(&mut node, "stdout-path", format!("/serial@{:x}", uart.guest.base));
-    }
-    set(&mut node, "rng-seed", SEED);
-    node.add_child(told.node());
-    node
 }
 
 fn cpus(config: &Config) -> DeviceTreeNode {
