@@ -6,7 +6,7 @@ use std::time::Duration;
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, default_image, image, kernel, power_off_image};
 use anchorite_tests::kexec::PPC64EL;
-use anchorite_tests::{Tests, anchorite, facilities, output, told};
+use anchorite_tests::{Tests, facilities, told};
 use anyhow::{Context, Result, ensure};
 
 pub const TESTS: Tests = &[
@@ -94,9 +94,6 @@ fn from_a_flash_partition() -> Result<()> {
 
 fn packed(image: &Image, format: &str) -> Result<tempfile::TempPath> {
     let file = tempfile::NamedTempFile::new()?.into_temp_path();
-    let mut command = anchorite();
-    command.args(["pack", "--format", format]).arg(&image.path).arg("--out").arg(&file);
-    let packed = output(&mut command)?;
-    ensure!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
+    image.pack(format, &file)?;
     Ok(file)
 }

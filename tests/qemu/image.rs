@@ -7,7 +7,7 @@ use anchorite_spec::manifest::MAP_BOOT_LEAF;
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{build, default_image, power_off_image};
 use anchorite_tests::monitor::Monitor;
-use anchorite_tests::{Tests, anchorite, board, live, output};
+use anchorite_tests::{Tests, anchorite, board, live, output, succeed};
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
@@ -20,9 +20,8 @@ pub const TESTS: Tests = &[
 
 fn the_walls_are_proved() -> Result<()> {
     let image = default_image()?;
-    let report = output(anchorite().arg("inspect").arg("--json").arg(&image.path))?;
-    ensure!(report.status.success(), "{}", String::from_utf8_lossy(&report.stderr));
-    let report: Value = serde_json::from_slice(&report.stdout)?;
+    let report = succeed(anchorite().arg("inspect").arg("--json").arg(&image.path))?;
+    let report: Value = serde_json::from_slice(&report)?;
     let text = report.to_string();
     ensure!(!text.contains("NOT PROVED"), "{report:#}");
     Ok(())

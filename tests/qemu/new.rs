@@ -7,9 +7,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anchorite_tests::guest::Guest;
-use anchorite_tests::image::{Image, image_of};
+use anchorite_tests::image::{Image, image_of, power_off_image};
 use anchorite_tests::monitor::Monitor;
-use anchorite_tests::{Tests, anchorite, output};
+use anchorite_tests::{Tests, anchorite, succeed, wait_until};
 use anyhow::{Context, Result, ensure};
 
 pub const TESTS: Tests = &[
@@ -25,8 +25,7 @@ fn from_tree(directory: &Path, name: &str, tree: &Path) -> Result<Image> {
     let config = directory.join(format!("{name}.toml"));
     let mut command = anchorite();
     command.args(["new", name, "--from-dtb"]).arg(tree).arg("--out").arg(&config);
-    let made = output(&mut command)?;
-    ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    succeed(&mut command)?;
     image_of(&config, name, &[])
 }
 
@@ -47,8 +46,7 @@ fn arm64_from_qemus_tree() -> Result<()> {
     let mut qemu = Command::new("qemu-system-aarch64");
     qemu.arg("-M").arg(format!("{machine}{}", tree.display()));
     qemu.args(["-nic", "none", "-cpu", "cortex-a72", "-smp", "2", "-m", "1536M"]);
-    let dumped = output(&mut qemu)?;
-    ensure!(dumped.status.success(), "{}", String::from_utf8_lossy(&dumped.stderr));
+    succeed(&mut qemu)?;
     let image = from_tree(directory.path(), "new-arm64", &tree)?;
     has_the_machine(Guest::boot(&image.path, &[])?, "2", 1536)
 }
@@ -60,12 +58,12 @@ const CHIPS_MIB: u64 = 3072;
 /// QEMU's own tree: in memory before the first instruction.
 fn qemus(directory: &Path) -> Result<PathBuf> {
     const TREE: (u64, u64) = (0x100_0000, 0x10_0000);
-    let image = anchorite_tests::image::power_off_image()?;
+    let image = power_off_image()?;
     let memory = format!("--qemu-arg={CHIPS_MIB}M");
     let waits = ["--qemu-arg=-S", "--qemu-arg=-m", &memory];
     let guest = Guest::start(&image.path, &[&CHIPS[..], &waits].concat())?;
     let tree = directory.join("qemus");
-    anchorite_tests::wait_until("QEMU's monitor", || Ok(guest.qmp().exists()))?;
+    wait_until("QEMU's monitor", || Ok(guest.qmp().exists()))?;
     fs::write(&tree, Monitor::connect(guest.qmp())?.memory(TREE.0, TREE.1)?)?;
     Ok(tree)
 }

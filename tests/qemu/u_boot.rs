@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, image_of};
-use anchorite_tests::{Tests, anchorite, arm64_board, output, root};
+use anchorite_tests::{Tests, arm64_board, root};
 use anyhow::{Context, Result, ensure};
 
 use crate::arm64_boots::NOTHING_ELSE;
@@ -24,10 +24,7 @@ const PROMPT: &str = "\n=> ";
 /// Packs an image in a form, as a file on the disk.
 fn pack(image: &Image, format: &str, disk: &Path) -> Result<Vec<u8>> {
     let path = disk.join(format);
-    let mut command = anchorite();
-    command.args(["pack", "--format", format]).arg(&image.path).arg("--out").arg(&path);
-    let packed = output(&mut command)?;
-    ensure!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
+    image.pack(format, &path)?;
     Ok(fs::read(path)?)
 }
 

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use anchorite_spec::Manifest;
 use anchorite_spec::manifest::{IMAGE_OFFSET, Part};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use zerocopy::FromBytes;
 
-use crate::{anchorite, board, output, root};
+use crate::{anchorite, board, root, succeed};
 
 /// Where the parts of an image that the tests change or compare stand.
 #[derive(Clone)]
@@ -72,10 +72,7 @@ fn build_of(board: &Path, path: &Path, arguments: &[&str]) -> Result<()> {
     // Paths in the tests' own boards are the checkout's.
     command.current_dir(root()).arg("build").arg("--board").arg(board);
     command.arg("--out").arg(path).args(arguments);
-    let built = output(&mut command)?;
-    if !built.status.success() {
-        bail!("build {arguments:?}: {}", String::from_utf8_lossy(&built.stderr));
-    }
+    succeed(&mut command).with_context(|| format!("build {arguments:?}"))?;
     Ok(())
 }
 
@@ -116,6 +113,18 @@ impl Image {
         let start = usize::try_from(part.offset)?;
         let end = start + usize::try_from(part.size)?;
         Ok((part, self.bytes.get(start..end).context("part outside the file")?))
+    }
+
+    /// Packs it in a form, into a file.
+    ///
+    /// # Errors
+    ///
+    /// What `anchorite pack` says.
+    pub fn pack(&self, format: &str, file: &Path) -> Result<()> {
+        let mut command = anchorite();
+        command.args(["pack", "--format", format]).arg(&self.path).arg("--out").arg(file);
+        succeed(&mut command)?;
+        Ok(())
     }
 
     /// A copy of the file with other bytes.

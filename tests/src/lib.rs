@@ -100,3 +100,14 @@ pub fn output(command: &mut Command) -> Result<Output> {
         .output()
         .with_context(|| format!("cannot run {command:?}; `make tools` builds it"))
 }
+
+/// The same for a program that must succeed: what it says.
+///
+/// # Errors
+///
+/// It cannot be started, or fails; then what it says of that.
+pub fn succeed(command: &mut Command) -> Result<Vec<u8>> {
+    let ended = output(command)?;
+    ensure!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    Ok(ended.stdout)
+}

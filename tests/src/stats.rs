@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
 use crate::guest::{Ended, Guest};
-use crate::{anchorite, output};
+use crate::{anchorite, succeed};
 
 /// One reading.
 ///
@@ -18,9 +18,8 @@ use crate::{anchorite, output};
 ///
 /// There is no ledger.
 pub fn read(arguments: &[&OsStr]) -> Result<Value> {
-    let read = output(anchorite().arg("stats").arg("--json").args(arguments))?;
-    ensure!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
-    Ok(serde_json::from_slice(&read.stdout)?)
+    let read = succeed(anchorite().arg("stats").arg("--json").args(arguments))?;
+    Ok(serde_json::from_slice(&read)?)
 }
 
 /// A running guest's.
@@ -82,8 +81,7 @@ impl QemuLog {
     pub fn new() -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let pipe = directory.path().join("log");
-        let made = output(Command::new("mkfifo").arg(&pipe))?;
-        ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        succeed(Command::new("mkfifo").arg(&pipe))?;
         let arguments = ["-d", "int", "-D", &pipe.to_string_lossy()];
         Ok(Self {
             arguments: arguments.map(|word| format!("--qemu-arg={word}")),
