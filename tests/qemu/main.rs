@@ -24,8 +24,6 @@ mod u_boot;
 
 use std::process::ExitCode;
 
-use libtest_mimic::Trial;
-
 fn main() -> ExitCode {
     let tests = [
         arm64::TESTS,
@@ -50,9 +48,6 @@ fn main() -> ExitCode {
         u_boot::TESTS,
     ]
     .concat();
-    let trials = tests
-        .into_iter()
-        .map(|(name, test)| Trial::test(name, move || test().map_err(|e| format!("{e:#}").into())))
-        .collect();
-    anchorite_tests::run(trials)
+    let trials = tests.into_iter().map(|(name, test)| anchorite_tests::trial(name, test));
+    anchorite_tests::run(trials.collect())
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The arm64 board: every kernel on every processor, alone and with all vCPUs.
-use anchorite_tests::arm64_board;
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{image_of, kernel};
+use anchorite_tests::{arm64_board, trial};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 
@@ -22,8 +22,8 @@ pub fn trials() -> Vec<Trial> {
     for (recipe, release) in KERNELS {
         for vcpus in VCPUS {
             for cpu in CPUS {
-                trials.push(Trial::test(format!("arm64::{recipe}::{cpu}::{vcpus}"), move || {
-                    boots(recipe, release, cpu, vcpus).map_err(|e| format!("{e:#}").into())
+                trials.push(trial(format!("arm64::{recipe}::{cpu}::{vcpus}"), move || {
+                    boots(recipe, release, cpu, vcpus)
                 }));
             }
         }

@@ -3,7 +3,7 @@
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{image_of, kernel};
 use anchorite_tests::kexec::{self, ARM64, Arch, CRASH_MEMORY, PPC64EL};
-use anchorite_tests::{arm64_board, board};
+use anchorite_tests::{arm64_board, board, trial};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 
@@ -14,9 +14,7 @@ pub fn trials() -> Vec<Trial> {
         for release in ["6.1", "6.12"] {
             for vcpus in [1, 4] {
                 let name = format!("kexec::debian-{release}-{}::{vcpus}", arch.name);
-                trials.push(Trial::test(name, move || {
-                    next_kernels(&arch, release, vcpus).map_err(|e| format!("{e:#}").into())
-                }));
+                trials.push(trial(name, move || next_kernels(&arch, release, vcpus)));
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anchorite_tests::image::{image_of, kernel};
 use anchorite_tests::probe::{build, passed, run_within};
-use anchorite_tests::{bare_board, board, live, load};
+use anchorite_tests::{bare_board, board, live, load, trial};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 
@@ -23,15 +23,12 @@ pub fn trials() -> Vec<Trial> {
     for vcpus in [1, 4] {
         for (name, board) in BOARDS {
             for (recipe, release) in KERNELS {
-                trials.push(Trial::test(format!("load::{name}::{recipe}::{vcpus}"), move || {
+                trials.push(trial(format!("load::{name}::{recipe}::{vcpus}"), move || {
                     minute(name, board(), recipe, release, vcpus)
-                        .map_err(|e| format!("{e:#}").into())
                 }));
             }
         }
-        trials.push(Trial::test(format!("power9::races::{vcpus}"), move || {
-            races(&vcpus.to_string()).map_err(|e| format!("{e:#}").into())
-        }));
+        trials.push(trial(format!("power9::races::{vcpus}"), move || races(&vcpus.to_string())));
     }
     trials
 }

@@ -7,7 +7,7 @@ use anchorite_tests::guest::Guest;
 use anchorite_tests::image::image_of;
 use anchorite_tests::probe::BARE;
 use anchorite_tests::restart::{ALWAYS, debian, hammer, lives};
-use anchorite_tests::{arm64_board, bare_board, board};
+use anchorite_tests::{arm64_board, bare_board, board, trial};
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 
@@ -20,25 +20,23 @@ const SENT: u64 = 1_000_000;
 
 /// One test for each.
 pub fn trials() -> Vec<Trial> {
-    let trial = |name: String, test: fn(&'static str) -> Result<()>, cpu: &'static str| {
-        Trial::test(name, move || test(cpu).map_err(|e| format!("{e:#}").into()))
-    };
     let mut trials = Vec::new();
     for cpu in CPUS {
-        trials.push(trial(format!("restart::lives::{cpu}"), direct, cpu));
-        trials.push(trial(format!("restart::guarded-lives::{cpu}"), guarded, cpu));
-        trials.push(trial(format!("restart::debian::{cpu}"), linux, cpu));
+        trials.extend([
+            trial(format!("restart::lives::{cpu}"), move || direct(cpu)),
+            trial(format!("restart::guarded-lives::{cpu}"), move || guarded(cpu)),
+            trial(format!("restart::debian::{cpu}"), move || linux(cpu)),
+        ]);
     }
-    let power9 = |name: &str, test: fn() -> Result<()>| {
-        Trial::test(format!("restart::{name}"), move || test().map_err(|e| format!("{e:#}").into()))
-    };
     trials.extend([
-        power9("lives::power9", || power9_lives(&[])),
-        power9("lives::power9-bare", || power9_lives(&BARE)),
-        power9("hammer::power9", || hammered(&[])),
-        power9("hammer::power9-bare", || hammered(&BARE)),
-        power9("debian::power9", || debian_on(&board(), "soak-restart-power9", &[])),
-        power9("debian::power9-bare", || debian_on(&bare_board(), "soak-restart-bare", &[])),
+        trial("restart::lives::power9", || power9_lives(&[])),
+        trial("restart::lives::power9-bare", || power9_lives(&BARE)),
+        trial("restart::hammer::power9", || hammered(&[])),
+        trial("restart::hammer::power9-bare", || hammered(&BARE)),
+        trial("restart::debian::power9", || debian_on(&board(), "soak-restart-power9", &[])),
+        trial("restart::debian::power9-bare", || {
+            debian_on(&bare_board(), "soak-restart-bare", &[])
+        }),
     ]);
     trials
 }

@@ -31,6 +31,12 @@ const MACHINES: usize = 4;
 /// Tests by name.
 pub type Tests = &'static [(&'static str, fn() -> Result<()>)];
 
+/// A test by its name.
+#[must_use]
+pub fn trial(name: impl Into<String>, test: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
+    Trial::test(name, move || test().map_err(|error| format!("{error:#}").into()))
+}
+
 /// Runs tests as the command line says.
 #[must_use]
 pub fn run(trials: Vec<Trial>) -> ExitCode {
