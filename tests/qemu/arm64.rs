@@ -51,7 +51,7 @@ fn four_cpus_with_every_feature() -> Result<()> {
     // CPUs leave and come back, from whatever CPU that runs on.
     guest.replug(1..4, 1)?;
     ensure!(guest.shell("nproc")? == "4");
-    restart::debian(&mut guest, "4", 2)?;
+    restart::debian(&mut guest, 4, 2)?;
     // Two tables side by side at the root, and all that hang on them: no leaf is filled in at boot.
     ensure!(image.manifest.arm64.root_tables == 2);
     live::untouched(&mut Monitor::connect(guest.qmp())?, &image)?;

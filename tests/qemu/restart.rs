@@ -52,6 +52,6 @@ fn linux_on_four_cpus_under_load() -> Result<()> {
     let image = image_of(&bare_board(), "bare-restart", &[&smp::FOUR, &ALWAYS[..]].concat())?;
     let log = QemuLog::new()?;
     let mut guest = Guest::boot(&image.path, &log.arguments())?;
-    debian(&mut guest, "4", 2)?;
+    debian(&mut guest, 4, 2)?;
     log.agrees(&guest.power_off()?)
 }

@@ -68,7 +68,7 @@ fn linux(cpu: &'static str) -> Result<()> {
 fn debian_on(board: &Path, name: &str, run: &[&str]) -> Result<()> {
     let image = image_of(board, name, &[&["--vcpus", "4"], &ALWAYS[..]].concat())?;
     let mut guest = Guest::boot(&image.path, &[run, &["--timeout", "6000"]].concat())?;
-    debian(&mut guest, "4", RESTARTS)?;
+    debian(&mut guest, 4, RESTARTS)?;
     guest.power_off()?;
     Ok(())
 }

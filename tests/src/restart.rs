@@ -15,6 +15,7 @@ pub const ALWAYS: [&str; 4] =
     ["--set", "guest.on_reboot=restart", "--set", "guest.on_panic=restart"];
 /// One life, on a machine with other things to do.
 const LIFE: u64 = 20;
+
 /// Why a life of the probe ends, by its number.
 fn after(life: u64) -> &'static str {
     if life % 3 == 1 { "guest-panic" } else { "rebooted" }
@@ -93,19 +94,19 @@ fn judge(ended: &Ended, restarts: u64) -> Result<()> {
 /// # Errors
 ///
 /// It does not come back, or not with all its CPUs.
-pub fn debian(guest: &mut Guest, cpus: &str, restarts: u64) -> Result<()> {
+pub fn debian(guest: &mut Guest, cpus: u32, restarts: u64) -> Result<()> {
     let total = |guest: &Guest| stats::total(&stats::live(guest)?);
     for count in 1..=restarts {
         let before = total(guest)?;
         guest.shell("echo left behind >/tmp/file")?;
-        guest.shell(&load::on(4))?;
+        guest.shell(&load::on(cpus))?;
         let (line, after) = match count % 3 {
             1 => ("reboot -f", "rebooted"),
             2 => ("echo 1 >/proc/sys/kernel/panic; echo c >/proc/sysrq-trigger", "guest-panic"),
             _ => ("reboot", "rebooted"),
         };
         guest.restart(line, count, after)?;
-        ensure!(guest.shell("nproc")? == cpus);
+        ensure!(guest.shell("nproc")? == cpus.to_string());
         ensure!(guest.shell("ls /tmp")?.is_empty(), "a file of the last life");
         ensure!(total(guest)? > before, "the ledger began again");
         let told = stats::live(guest)?["restarts"].as_u64().context("no restarts")?;
