@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anchorite_spec::manifest::{PART_KERNEL, PART_LOADER};
-use anchorite_tests::guest::{Ended, Guest};
+use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, image_of};
 use anchorite_tests::kexec::{self, ARM64, CRASH_MEMORY};
 use anchorite_tests::monitor::Monitor;
@@ -193,15 +193,6 @@ fn deaths_leave_words() -> Result<()> {
     Ok(())
 }
 
-/// The ticks, so many a second, of a phase of a debug boot.
-pub fn boot_ticks(ended: &Ended, phase: &str, hz: u64) -> Result<u64> {
-    let start = format!("@boot phase={phase} ticks=");
-    let line = ended.console.lines().find_map(|line| line.strip_prefix(&start));
-    let (ticks, said) = line.and_then(|line| line.split_once(" hz=")).context(start)?;
-    ensure!(said.trim_end() == hz.to_string(), "{said}");
-    Ok(ticks.parse()?)
-}
-
 /// From the loader's first instruction to the guest's, without digests, unpacking and zeroing, in
 /// each form and with one vCPU and four. Counted: a tick of `max`'s counter is an instruction then.
 /// What is packed and zeroed does not matter, so it is little.
@@ -233,7 +224,7 @@ fn set_up_takes_few_instructions() -> Result<()> {
             let run = Guest::start(&image.path, &["--icount", "--cpu", "max"])?;
             let ended = run.end()?;
             ended.expect(0, "the guest powered off")?;
-            let ticks = |phase| boot_ticks(&ended, phase, 1_000_000_000);
+            let ticks = |phase| ended.boot_ticks(phase, Some(1_000_000_000));
             let set_up = ticks("set-up")?;
             ensure!(set_up <= MOST && set_up > 10_000, "{form}, {vcpus} vCPUs: {set_up}");
             for phase in ["digests", "unpacking", "zeroing", "report"] {

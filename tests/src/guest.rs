@@ -331,6 +331,20 @@ impl Drop for Guest {
 }
 
 impl Ended {
+    /// The ticks, of which there are so many a second, of a phase of a debug boot.
+    ///
+    /// # Errors
+    ///
+    /// It is not told, or in other ticks.
+    pub fn boot_ticks(&self, phase: &str, hz: Option<u64>) -> Result<u64> {
+        let start = format!("@boot phase={phase} ticks=");
+        let line = self.console.lines().find_map(|line| line.strip_prefix(&start));
+        let (ticks, said) = line.and_then(|line| line.split_once(" hz=")).context(start)?;
+        let said: u64 = said.trim_end().parse()?;
+        ensure!(hz.is_none_or(|hz| hz == said), "{said}");
+        Ok(ticks.parse()?)
+    }
+
     /// Checks the exit code and that the report says why.
     ///
     /// # Errors
