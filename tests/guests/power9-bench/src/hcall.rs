@@ -1,37 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Hypercalls.
+//! Hypercalls. The scratch RAM has a queue of 64 KiB, then areas for the firmware.
 #![expect(unsafe_code, reason = "calls the firmware, and fills what it is given")]
 
 use core::arch::asm;
 
 use crate::board::SCRATCH;
+pub use crate::numbers::*;
 use crate::rtas;
 
-/// H_PUT_TERM_CHAR.
-pub const PUT_TERM_CHAR: u64 = 0x58;
-/// H_CONFER.
-pub const CONFER: u64 = 0xe4;
-/// H_PROD.
-pub const PROD: u64 = 0xe8;
-/// H_POLL_PENDING.
-pub const POLL_PENDING: u64 = 0x1d8;
-/// H_RANDOM.
-pub const RANDOM: u64 = 0x300;
-/// H_SET_MODE.
-pub const SET_MODE: u64 = 0x31c;
-/// H_REGISTER_PROC_TBL.
-pub const PROC_TBL: u64 = 0x37c;
-/// H_INT_SET_SOURCE_CONFIG.
-pub const SET_SOURCE: u64 = 0x3ac;
-/// H_INT_SET_QUEUE_CONFIG.
-pub const SET_QUEUE: u64 = 0x3b8;
 /// A number in the table's range that nobody serves: H_VTERM_PARTNER_INFO.
 pub const UNKNOWN: u64 = 0x150;
-/// What the RTAS stub calls.
-pub const RTAS: u64 = 0xf000;
-/// H_BUSY.
-pub const BUSY: u64 = 1;
-const REGISTER_VPA: u64 = 0xdc;
 
 /// One hypercall: r3–r10 afterwards.
 pub fn hcall(number: u64, args: &[u64]) -> [u64; 8] {

@@ -9,6 +9,8 @@
 #![no_std]
 #![no_main]
 
+#[expect(dead_code, reason = "the probe uses more of it")]
+#[path = "../../power9-probe/src/board.rs"]
 mod board;
 #[path = "../../power9-probe/src/console.rs"]
 mod console;
@@ -18,6 +20,9 @@ mod low;
 #[expect(dead_code, reason = "the probe uses more of it")]
 #[path = "../../power9-probe/src/mmu.rs"]
 mod mmu;
+#[expect(dead_code, reason = "the probe uses more of them")]
+#[path = "../../power9-probe/src/numbers.rs"]
+mod numbers;
 #[expect(dead_code, reason = "the firmware uses more of it")]
 #[path = "../../../../hv/spec/src/rtas.rs"]
 mod rtas;

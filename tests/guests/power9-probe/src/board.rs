@@ -31,13 +31,3 @@ pub const HOST_SECRETS: [u64; 6] = [
 pub const SCRATCH: u64 = 0x400_0000;
 /// As much of it as probes may overwrite.
 pub const SCRATCH_SIZE: u64 = 0x100_0000;
-
-/// Whether the guest's tree has this text in it: in its command line, where else.
-pub fn asked_for(tree: u64, text: &str) -> bool {
-    let size = u64::from(crate::calls::get_be32(tree + 4));
-    let is_at = |at: u64| {
-        let byte = |n: u64| crate::trap::load(at + n, 1).r3 as u8;
-        (0..).zip(text.bytes()).all(|(n, wanted)| byte(n) == wanted)
-    };
-    (tree..tree + size - text.len() as u64).any(is_at)
-}

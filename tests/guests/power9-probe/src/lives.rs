@@ -13,13 +13,14 @@ use core::arch::asm;
 use core::ptr::{read_volatile, write_volatile};
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use crate::board::{ESB, ISLAND, ISLAND_END, RAM_END, SCRATCH, SOURCES, TIMA, asked_for};
+use crate::board::{ESB, ISLAND, ISLAND_END, RAM_END, SCRATCH, SOURCES, TIMA};
 use crate::calls::put_be32;
 use crate::hcall::{self, NOOP, RESOURCE};
 use crate::low::{CHECK_ROUTINE, EXTS, RESET_ROUTINE};
 use crate::random::Random;
 use crate::report::Probe;
 use crate::smp::{CPUS, QUEUES, buffer, call, is_stopped, lisn, services, start, trigger, until};
+use crate::tree::asked_for;
 use crate::{mmu, rtas, say, trap};
 
 const POISON: u64 = 0x5bad_c0de_5bad_c0de;

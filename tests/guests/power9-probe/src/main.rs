@@ -16,6 +16,7 @@ mod lives;
 mod low;
 mod mmu;
 mod nmi;
+mod numbers;
 #[path = "../../../../hv/spec/src/papr.rs"]
 #[expect(dead_code, reason = "the firmware uses more of it")]
 mod papr;
@@ -31,6 +32,7 @@ mod rtas;
 mod smp;
 mod storm;
 mod trap;
+mod tree;
 mod walls;
 mod watchdog;
 
@@ -43,16 +45,16 @@ extern "C" fn probe_main(tree: u64, big_endian: u64) -> ! {
     say!("probe begins, entered {}", if big_endian == 1 { "big-endian" } else { "little-endian" });
     entry(tree, big_endian == 1);
     lives::live();
-    if board::asked_for(tree, "only=nested-machine-check") {
+    if tree::asked_for(tree, "only=nested-machine-check") {
         nmi::nested();
     }
-    if board::asked_for(tree, "long=races") {
+    if tree::asked_for(tree, "long=races") {
         interrupts::run_longer();
     }
-    if board::asked_for(tree, "only=resets") {
+    if tree::asked_for(tree, "only=resets") {
         resets::run();
     }
-    if board::asked_for(tree, "only=watchdog") {
+    if tree::asked_for(tree, "only=watchdog") {
         watchdog::power_off();
     }
     calls::run();
