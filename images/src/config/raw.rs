@@ -75,8 +75,8 @@ pub struct RawBoard {
     #[schemars(with = "String")]
     pub cpu: Field<String>,
     /// How the machine starts the image: `opal-payload`, as skiboot's payload, or `bare`, in
-    /// skiboot's place; on arm64, always at
-    /// EL2, `arm64-image`, as a kernel's `Image`, `flat`, in place in flash, or `elf`, as an ELF.
+    /// skiboot's place; on arm64, always at EL2, `arm64-image`, as a kernel's `Image`, `flat`, in
+    /// place in flash, or `elf`, as an ELF.
     #[schemars(with = "String")]
     pub boot: Field<String>,
 }
@@ -100,8 +100,8 @@ pub struct RawFirmware {
     /// RAM for the firmware's code, data and tables.
     #[schemars(with = "RawRam")]
     pub memory: Field<RawRam>,
-    /// Where firmware and guest write text: `opal`, or `pl011` on arm64. (`uart` is half-built and
-    /// refused.)
+    /// Where firmware and guest write text: `opal`, `uart` on POWER9 without skiboot, or `pl011` on
+    /// arm64. (`uart` on other boards is half-built and refused.)
     #[schemars(with = "String")]
     pub console: Field<String>,
     /// Measure the time of exits. (`true` is half-built and refused.) Default: `false`.
