@@ -19,7 +19,9 @@ use crate::hcall::{self, NOOP, RESOURCE};
 use crate::low::{CHECK_ROUTINE, EXTS, RESET_ROUTINE};
 use crate::random::Random;
 use crate::report::Probe;
-use crate::smp::{CPUS, QUEUES, buffer, call, is_stopped, lisn, services, start, trigger, until};
+use crate::smp::{
+    CPUS, QUEUES, buffer, call, is_stopped, lisn, manage, services, start, trigger, until,
+};
 use crate::tree::asked_for;
 use crate::{mmu, rtas, say, trap};
 
@@ -83,7 +85,7 @@ pub fn begin(tree: u64) {
     let ring = ring();
     // Without a vector for it one that comes would be the end.
     let externals = if ring == 0 { let_in() } else { 0 };
-    let memory = memory();
+    let memory = touched(words());
     Probe::run("life-registers", |p| {
         for (name, value) in NAMES.iter().zip(registers) {
             p.equal(name, value, 0);
@@ -275,18 +277,16 @@ fn let_in() -> u64 {
 fn words() -> impl Iterator<Item = u64> {
     let pages = (BEGIN..RAM_END).chain(ISLAND..ISLAND_END).step_by(PAGE as usize);
     let last = (RAM_END - PAGE..RAM_END).chain(ISLAND_END - PAGE..ISLAND_END).step_by(8);
-    let queues = (QUEUES..QUEUES + CPUS as u64 * QUEUE).step_by(8);
-    pages.chain(last).chain(queues)
+    pages.chain(last).chain(queues())
 }
 
-/// How many of them are not zero.
-fn memory() -> u64 {
-    // SAFETY: the guest's RAM.
-    words().filter(|at| unsafe { read_volatile(*at as *const u64) } != 0).count() as u64
+/// All words of the queues.
+fn queues() -> impl Iterator<Item = u64> {
+    (QUEUES..QUEUES + CPUS as u64 * QUEUE).step_by(8)
 }
 
-fn queues_touched() -> u64 {
-    let words = (QUEUES..QUEUES + CPUS as u64 * QUEUE).step_by(8);
+/// How many of these words are not zero.
+fn touched(words: impl Iterator<Item = u64>) -> u64 {
     // SAFETY: the guest's RAM.
     words.filter(|at| unsafe { read_volatile(*at as *const u64) } != 0).count() as u64
 }
@@ -356,7 +356,7 @@ pub fn live() {
         p.holds(&"they come", until(|| CHECKED.load(SeqCst) == CPUS as u64 - 1));
         p.equal(&"what they find", WRONG.load(SeqCst), 0);
         // Still nothing, with all of them there.
-        p.equal(&"queues' memory", queues_touched(), 0);
+        p.equal(&"queues' memory", touched(queues()), 0);
     });
     say!("life {life} at {}", trap::now());
     for cpu in 0..CPUS as u64 {
@@ -370,7 +370,7 @@ pub fn live() {
     if HAMMER.load(SeqCst) == 0 {
         make_a_mess();
     } else {
-        Probe::run("life-queues", |p| p.equal(&"words that are not zero", queues_touched(), 0));
+        Probe::run("life-queues", |p| p.equal(&"words that are not zero", touched(queues()), 0));
     }
     GO.store(1, SeqCst);
     take_place(0);
@@ -397,8 +397,7 @@ fn make_a_mess() {
     call(hcall::PROC_TBL, [mmu::REGISTER & !1, mmu::process_table(), 0, 0, 0]);
 }
 
-/// A further CPU, from its first instruction.
-/// `general` is what was in its general registers.
+/// A further CPU, from its first instruction. `general` is what was in its general registers.
 pub fn join_in(cpu: usize, general: u64) -> ! {
     let found = registers().into_iter().chain([general]);
     let wrong = found.filter(|value| *value != 0).count() as u64;
@@ -489,10 +488,6 @@ fn asleep() -> ! {
         call(hcall::CEDE, [0; 5]);
         trap::interrupts(false);
     }
-}
-
-fn manage(cpu: usize) -> u64 {
-    ESB + lisn(cpu) * 0x2_0000 + 0x1_0000
 }
 
 /// What a CPU's queue has in this life, and in no other near it.

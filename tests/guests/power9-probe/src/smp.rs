@@ -226,6 +226,11 @@ pub fn lisn(cpu: usize) -> u64 {
     FIRST_LISN + cpu as u64
 }
 
+/// Its management page.
+pub fn manage(cpu: usize) -> u64 {
+    ESB + lisn(cpu) * 0x2_0000 + 0x1_0000
+}
+
 /// Sends the source's interrupt.
 pub fn trigger(cpu: usize) {
     let page = ESB + lisn(cpu) * 0x2_0000;
@@ -235,7 +240,7 @@ pub fn trigger(cpu: usize) {
 
 /// Accepts this CPU's interrupt, ends it, and takes the next ones; whether there was one.
 fn accept(cpu: usize) -> bool {
-    let page = ESB + lisn(cpu) * 0x2_0000 + 0x1_0000;
+    let page = manage(cpu);
     // SAFETY: the guest's own interrupt pages.
     unsafe {
         let word = ptr::read_volatile((TIMA + 0x810) as *const u16).swap_bytes();
@@ -475,9 +480,8 @@ fn ring(p: &Probe) {
         p.equal(&"queue", code, 0);
         let code = call(hcall::SET_SOURCE, [2, lisn(cpu), server, PRIORITY, server])[0];
         p.equal(&"source", code, 0);
-        let page = ESB + lisn(cpu) * 0x2_0000 + 0x1_0000;
         // SAFETY: the source's management page: on, nothing pending.
-        unsafe { ptr::read_volatile((page + 0xc00) as *const u64) };
+        unsafe { ptr::read_volatile((manage(cpu) + 0xc00) as *const u64) };
     }
     accept(0);
     let mut random = Random::new(7);
