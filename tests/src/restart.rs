@@ -4,7 +4,7 @@
 //! with `-no-reboot`: a reset of the machine would end the run.
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::guest::{Ended, Guest};
 use crate::probe::{BARE, build};
@@ -70,8 +70,11 @@ fn judge(ended: &Ended, restarts: u64) -> Result<()> {
     ensure!(failed.is_empty(), "{}", failed.join("\n"));
     for probe in ["registers", "memory", "controller", "as-first", "other-cpus"] {
         let line = format!("probe life-{probe} ok");
-        let count = lines().filter(|other| *other == line).count() as u64;
-        ensure!(count == restarts + 1, "{count} of {line:?}, for {restarts} restarts");
+        let lives = ended.console.split("@restart ");
+        if let Some(life) = lives.clone().find(|life| !life.lines().any(|l| l.trim_end() == line)) {
+            bail!("no {line:?} in a life:\n{life}");
+        }
+        ensure!(lives.count() as u64 == restarts + 1, "other than {restarts} restarts");
     }
     let told: Vec<&str> = lines().filter(|line| line.starts_with("@restart ")).collect();
     let expected = (1..=restarts).map(|n| format!("@restart count={n} after={}", after(n - 1)));
