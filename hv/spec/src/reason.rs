@@ -203,6 +203,8 @@ reasons! {
     HPurr = "h_purr",
     /// H_POLL_PENDING: whether the firmware wants the core.
     HPollPending = "h_poll_pending",
+    /// An HDSI whose cause the core did not say: the access is tried again.
+    HdsiRetried = "hdsi-retried",
 }
 
 impl ExitReason {

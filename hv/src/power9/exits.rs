@@ -125,10 +125,16 @@ fn machine_check<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     nmi::machine_check(v, ctx, cause)
 }
 
-/// HDSI: ASDR has the page of the guest real address, HDAR the effective address.
+/// HDSI: ASDR has the page of the guest real address, HDAR the effective address. One without a cause
+/// says nothing true of either: the access comes again, with its cause.
 fn data_storage<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
-    v.count(ExitReason::Hdsi);
     let fault = v.machine.storage_fault();
+    if fault.hdsisr == storage::CANARY {
+        v.count(ExitReason::HdsiRetried);
+        return Action::Resume;
+    }
+    v.count(ExitReason::Hdsi);
+    v.machine.arm_storage_fault();
     if fault.hdsisr & storage::TABLE_WALK != 0 {
         // The guest's own tables point at nothing: its page fault, as it would be on bare metal.
         report::guest_fault(v, ctx, "walk of its own tables", Some(fault.asdr), "page fault");
@@ -252,6 +258,38 @@ mod tests {
             let (_, ctx) = serve_one(&mut v, number, state);
             assert_eq!((ctx.nip, ctx.msr & on), (nip, if nip > high { on } else { 0 }));
             assert_eq!(v.machine.srr.1 & on, state);
+        }
+    }
+
+    #[test]
+    fn an_access_without_a_cause_is_tried_again() {
+        let mut v = vcpu();
+        v.machine.fault =
+            StorageFault { hdar: 0x1234, hdsisr: storage::NO_TRANSLATION, asdr: 0x8000_0000 };
+        assert_eq!(serve_one(&mut v, vector::HDSI, 0).1.nip, 0x200);
+        assert_eq!(v.machine.armed, 1, "for the next one");
+        v.machine.fault.hdsisr = storage::CANARY;
+        let (action, ctx) = serve_one(&mut v, vector::HDSI, 0);
+        assert_eq!((action, ctx.nip), (Action::Resume, 0x4000), "the same instruction");
+        assert_eq!((count(&v, ExitReason::HdsiRetried), count(&v, ExitReason::Hdsi)), (1, 1));
+        assert_eq!((total(&v), v.machine.dar_dsisr.0), (2, 0x1234), "one machine check");
+    }
+
+    #[test]
+    fn fault_registers_are_read_by_the_exits_that_define_them() {
+        for (number, read) in [
+            (vector::HDSI, &["HDAR, HDSISR, ASDR"][..]),
+            (vector::HISI, &["HDAR, HDSISR, ASDR"]),
+            (vector::HEA, &["HEIR"]),
+            (vector::HFAC_UNAVAILABLE, &["HFSCR"]),
+            (vector::SOFT_PATCH, &[]),
+            (vector::HDEC, &[]),
+            (vector::HVI, &[]),
+            (vector::SYSTEM_CALL, &[]),
+        ] {
+            let mut v = vcpu();
+            let _ = serve_one(&mut v, number, 0);
+            assert_eq!(*v.machine.read.borrow(), read, "{number:#x}");
         }
     }
 

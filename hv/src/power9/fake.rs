@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A machine made of plain fields, on which the handlers are tested.
+use std::cell::RefCell;
 use std::collections::VecDeque;
 
 use anchorite_spec::Ledger;
@@ -27,6 +28,10 @@ pub struct Fake {
     pub srr: (u64, u64),
     pub dar_dsisr: (u64, u64),
     pub fault: StorageFault,
+    /// How often HDSISR was made to say nothing.
+    pub armed: u32,
+    /// Fault registers that were read.
+    pub read: RefCell<Vec<&'static str>>,
     pub heir: u32,
     pub hfscr: u64,
     pub lpcr: u64,
@@ -108,14 +113,21 @@ impl Power9 for Fake {
     }
 
     fn storage_fault(&self) -> StorageFault {
+        self.read.borrow_mut().push("HDAR, HDSISR, ASDR");
         self.fault
     }
 
+    fn arm_storage_fault(&mut self) {
+        self.armed += 1;
+    }
+
     fn heir(&self) -> u32 {
+        self.read.borrow_mut().push("HEIR");
         self.heir
     }
 
     fn hfscr(&self) -> u64 {
+        self.read.borrow_mut().push("HFSCR");
         self.hfscr
     }
 

@@ -77,6 +77,8 @@ pub mod storage {
     pub const STORE: u64 = 0x0200_0000;
     /// The access was the guest's own table walk.
     pub const TABLE_WALK: u64 = 0x0002_0000;
+    /// What the firmware leaves in HDSISR: no cause. POWER9 may raise an HDSI and not write the register.
+    pub const CANARY: u64 = 0x7fff;
     /// All cause bits that HSRR1 carries for the instruction side.
     pub const INSTRUCTION_CAUSES: u64 = 0x5800_0000 | 0x000e_0000;
 }

@@ -81,6 +81,15 @@ fn leaves_are_as_large_as_alignment_permits() {
 }
 
 #[test]
+fn pages_are_forced_where_a_larger_leaf_would_fit() {
+    let forced = Region { pages_only: true, ..region(0x4000_0000, 0x8000_0000, 2 << 20) };
+    let context = context(40);
+    let found = leaves(&built(context, &[forced]).expect("built"), context.vtcr()).expect("read");
+    assert_eq!(found.len(), 512);
+    assert!(found.iter().all(|leaf| leaf.size == 0x1000));
+}
+
+#[test]
 fn the_values_that_were_seen_to_work() {
     let context = context(40);
     let first = |region: &Region| {

@@ -2,6 +2,8 @@
 //! The core's own registers and instructions (Power ISA 3.0B, Book III).
 use core::arch::asm;
 
+use anchorite_hv::power9::regs::storage;
+
 /// Special-purpose register numbers.
 pub mod spr {
     /// Data storage interrupt status.
@@ -82,8 +84,33 @@ pub unsafe fn mtspr<const N: u32>(value: u64) {
     unsafe { asm!("mtspr {1}, {0}", "isync", in(reg) value, const N, options(nostack)) };
 }
 
+/// Has an HDSI that does not write HDSISR be told from one that does.
+pub fn arm_storage_fault() {
+    // SAFETY: only HDSIs and the firmware use the register.
+    unsafe { mtspr::<{ spr::HDSISR }>(storage::CANARY) };
+}
+
+/// Clears the segment lookaside buffer's entries that a guest can write, though neither it nor the
+/// firmware translates by them (Power ISA 3.0B, Book III, 5.9.3.2: 0 to 3 with LPCR.UPRT).
+fn clear_segments() {
+    for entry in 0..4_u64 {
+        let (esid, vsid): (u64, u64);
+        // SAFETY: reads the entry.
+        unsafe {
+            asm!("slbmfee {0}, {2}", "slbmfev {1}, {2}", out(reg) esid, out(reg) vsid,
+                 in(reg) entry, options(nomem, nostack));
+        }
+        if esid | vsid != 0 {
+            // SAFETY: an invalid entry translates nothing.
+            unsafe {
+                asm!("slbmte {0}, {1}", "isync", in(reg) 0_u64, in(reg) entry, options(nostack))
+            };
+        }
+    }
+}
+
 /// Clears the registers that only the guest uses: scratch, faults and processes, key masks, facilities,
-/// performance monitor, floating-point and vector registers.
+/// performance monitor, segments, floating-point and vector registers.
 pub fn clear_guest_registers() {
     /// Performance monitor control: the counters stand still.
     const FROZEN: u64 = 1 << 31;
@@ -97,6 +124,7 @@ pub fn clear_guest_registers() {
     // BESCR, EBBHR, EBBRR; MMCR1, MMCR2, MMCRA, PMC1 to 6, SIAR, SDAR, SIER.
     clear!(26 27 19 18 48 272 273 274 275 29 61 157 159 144 153 17 815 256 806 804 805
            798 785 786 787 788 789 790 791 792 796 797 784);
+    clear_segments();
     // SAFETY: the firmware itself uses none of these registers, which are made accessible for the
     // moment. The words are `xxlxor n, n, n` for both halves of the vector-scalar registers, which the
     // firmware's compiler is told not to know, then `mtfsf 0xff, f0` and `mtvscr v0`.

@@ -332,6 +332,10 @@ impl Power9 for PowerNv {
         }
     }
 
+    fn arm_storage_fault(&mut self) {
+        cpu::arm_storage_fault();
+    }
+
     fn heir(&self) -> u32 {
         mfspr::<{ spr::HEIR }>() as u32
     }

@@ -57,6 +57,20 @@ static STRAY: AtomicU64 = AtomicU64::new(0);
 /// Data that the image has, of which a life finds what the image has.
 static PRISTINE: AtomicU64 = AtomicU64::new(0x1dea);
 
+/// What stands in the entries of the segment lookaside buffer that a guest can write.
+fn segments() -> u64 {
+    let entry = |n: u64| -> u64 {
+        let (esid, vsid): (u64, u64);
+        // SAFETY: reads the entry.
+        unsafe {
+            asm!("slbmfee {0}, {2}", "slbmfev {1}, {2}", out(reg) esid, out(reg) vsid, in(reg) n,
+                 options(nomem, nostack));
+        }
+        esid | vsid
+    };
+    (0..4).map(entry).fold(0, |all, one| all | one)
+}
+
 fn spr<const N: u32>() -> u64 {
     let value;
     // SAFETY: reads a register.
@@ -140,7 +154,7 @@ pub fn begin(tree: u64) {
     LIFE.store(u64::from(life) + 1, SeqCst);
 }
 
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 23] = [
     "SPRG1",
     "SPRG2",
     "SPRG3",
@@ -163,6 +177,7 @@ const NAMES: [&str; 22] = [
     "PSPB",
     "decrementer",
     "vector registers",
+    "segments",
 ];
 
 /// What a CPU that starts finds: all of them are zero.
@@ -191,6 +206,7 @@ fn registers() -> [u64; NAMES.len()] {
         spr::<159>(),
         u64::from(spr::<22>() < 1 << 53),
         vector_registers(),
+        segments(),
     ]
 }
 
@@ -232,6 +248,13 @@ fn spoil_registers() {
         ".long 0xf0000491 + (\\k << 21)", ".endr";
         in("r5") POISON, options(nostack)
     );
+    for entry in 0..4_u64 {
+        // SAFETY: nothing translates by these entries; this one is valid, for a segment far away.
+        unsafe {
+            asm!("slbmte {0}, {1}", in(reg) 0x400_u64, in(reg) 0x7000_0000_0800_0000 | entry,
+                 options(nostack));
+        }
+    }
     set_spr::<273>(POISON);
     set_spr::<274>(POISON);
     set_spr::<275>(POISON);
