@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `make bench`: one table of what exits cost, and `target/bench.json`. With `UPDATE=1` the medians
-//! become the baseline from which growth is counted.
+//! `make bench`: a table of what exits cost, one of what codecs cost, and `target/bench.json`. With
+//! `UPDATE=1` the medians become the baseline from which growth is counted.
 use std::process::ExitCode;
 
 use anchorite_tests::bench::{ROWS, accept, compiler, growth, measure};
-use anchorite_tests::root;
+use anchorite_tests::{codecs, root};
 use anyhow::{Context, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn main() -> Result<ExitCode> {
     let spreads = measure()?;
@@ -34,7 +34,10 @@ fn main() -> Result<ExitCode> {
             "peers": row.peers,
         }));
     }
-    let report = json!({ "compiler": compiler()?, "unit": "instructions", "rows": rows });
+    let codecs = codecs()?;
+    let report = json!({
+        "compiler": compiler()?, "unit": "instructions", "rows": rows, "codecs": codecs,
+    });
     let path = root().join("target/bench.json");
     std::fs::write(&path, format!("{report:#}\n")).context("target/bench.json")?;
     if std::env::var_os("UPDATE").is_some() {
@@ -46,4 +49,31 @@ fn main() -> Result<ExitCode> {
     }
     over.iter().for_each(|key| println!("over its limit: {key}"));
     Ok(if over.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the default guest takes in the image, and from reset to its first instruction.
+fn codecs() -> Result<Vec<Value>> {
+    println!(
+        "\n{:<16} {:<5} {:>11} {:>5} {:>14} {:>14} {:>14}",
+        "board", "codec", "bytes", "of", "digests", "unpacking", "zeroing"
+    );
+    let mut rows = Vec::new();
+    for cost in codecs::measure()? {
+        println!(
+            "{:<16} {:<5} {:>11} {:>4}% {:>14} {:>14} {:>14}",
+            cost.board,
+            cost.codec,
+            cost.packed,
+            cost.packed * 100 / cost.unpacked.max(1),
+            cost.digests,
+            cost.unpacking,
+            cost.zeroing
+        );
+        rows.push(json!({
+            "board": cost.board, "codec": cost.codec, "packed_bytes": cost.packed,
+            "unpacked_bytes": cost.unpacked, "digests": cost.digests,
+            "unpacking": cost.unpacking, "zeroing": cost.zeroing,
+        }));
+    }
+    Ok(rows)
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use anchorite_spec::manifest::{PART_KERNEL, codec_name};
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, image_of, kernel};
 use anchorite_tests::{Tests, arm64_board};
@@ -22,17 +23,19 @@ pub struct Boot {
     ipa_bits: &'static str,
     /// How the machine starts the image.
     form: &'static str,
+    /// How the guest's files are packed.
+    codec: &'static str,
 }
 
 const BOOTS: [Boot; 8] = [
-    boot("6.12", "max", "4", "40", "arm64-image"),
-    boot("6.1", "cortex-a53", "1", "39", "flat"),
-    boot("6.1", "cortex-a72", "4", "40", "elf"),
-    boot("6.12", "neoverse-n1", "4", "40", "arm64-image"),
-    boot("6.1", "neoverse-n1", "1", "44", "flat"),
-    boot("6.12", "cortex-a72", "1", "43", "arm64-image"),
-    boot("6.12", "cortex-a53", "4", "40", "arm64-image"),
-    boot("6.1", "max", "1", "48", "arm64-image"),
+    boot("6.12", "max", "4", "40", "arm64-image", "zstd"),
+    boot("6.1", "cortex-a53", "1", "39", "flat", "zstd"),
+    boot("6.1", "cortex-a72", "4", "40", "elf", "lz4"),
+    boot("6.12", "neoverse-n1", "4", "40", "arm64-image", "none"),
+    boot("6.1", "neoverse-n1", "1", "44", "flat", "lz4"),
+    boot("6.12", "cortex-a72", "1", "43", "arm64-image", "zstd"),
+    boot("6.12", "cortex-a53", "4", "40", "arm64-image", "zstd"),
+    boot("6.1", "max", "1", "48", "arm64-image", "zstd"),
 ];
 pub const FEATURES: &Boot = &BOOTS[0];
 pub const OLD_CORE: &Boot = &BOOTS[1];
@@ -49,20 +52,23 @@ const fn boot(
     vcpus: &'static str,
     ipa_bits: &'static str,
     form: &'static str,
+    codec: &'static str,
 ) -> Boot {
-    Boot { kernel, cpu, vcpus, ipa_bits, form }
+    Boot { kernel, cpu, vcpus, ipa_bits, form, codec }
 }
 
 impl Boot {
     /// Its image, of this board and with these options besides.
     pub fn image_of(&self, board: &Path, more: &[&str]) -> Result<Image> {
-        let Self { kernel: version, cpu, vcpus, ipa_bits, form } = self;
+        let Self { kernel: version, cpu, vcpus, ipa_bits, form, codec } = self;
         let set = format!("guest.stage2.ipa_bits={ipa_bits}");
         let form = format!("board.boot={form}");
-        let arguments = ["--vcpus", vcpus, "--set", &set, "--set", &form];
+        let packed = format!("guest.compression={codec}");
+        let arguments = ["--vcpus", vcpus, "--set", &set, "--set", &form, "--set", &packed];
         let name = format!("arm64-{version}-{cpu}-{vcpus}");
         let image = image_of(board, &name, &[&arguments, more].concat())?;
         ensure!(image.manifest.arm64.ipa_bits.to_string() == *ipa_bits);
+        ensure!(codec_name(image.part(PART_KERNEL)?.0.codec) == *codec);
         Ok(image)
     }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use anchorite_spec::manifest::{CODEC_LZ4, CODEC_NONE, PART_INITRD, PART_KERNEL};
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, default_image, image, kernel, power_off_image};
 use anchorite_tests::kexec::PPC64EL;
@@ -11,7 +12,8 @@ use anyhow::{Context, Result, ensure};
 
 pub const TESTS: Tests = &[
     ("boot::linux_6_12", linux_6_12),
-    ("boot::linux_6_1", linux_6_1),
+    ("boot::linux_6_1_packed_with_lz4", linux_6_1_packed_with_lz4),
+    ("boot::linux_stored_as_it_is", linux_stored_as_it_is),
     ("boot::behind_a_container_header", behind_a_container_header),
     ("boot::from_a_flash_partition", from_a_flash_partition),
     ("boot::the_shell_can_be_worked_in", the_shell_can_be_worked_in),
@@ -24,10 +26,33 @@ fn linux_6_12() -> Result<()> {
     to_shell_and_off(Guest::boot(&default_image()?.path, &[])?, "6.12.")
 }
 
-fn linux_6_1() -> Result<()> {
+/// Larger than a BOOTKERNEL partition, which real boards have it in.
+const NO_FLASH: [&str; 2] = ["--set", "firmware.flash.size=64MiB"];
+
+fn linux_6_1_packed_with_lz4() -> Result<()> {
     let kernel = kernel("debian-6.1-ppc64el");
-    let image = image("linux-6.1", &["--guest", kernel.to_str().context("no UTF-8 path")?])?;
+    let kernel = ["--guest", kernel.to_str().context("no UTF-8 path")?];
+    let codec = ["--set", "guest.compression=lz4"];
+    let image = image("linux-6.1-lz4", &[kernel, codec, NO_FLASH].concat())?;
+    packed_with(&image, CODEC_LZ4)?;
     to_shell_and_off(Guest::boot(&image.path, &[])?, "6.1.")
+}
+
+fn linux_stored_as_it_is() -> Result<()> {
+    let off = ["--cmdline", "console=hvc0 rdinit=/bin/busybox -- poweroff -f"];
+    let codec = ["--set", "guest.compression=none"];
+    let image = image("linux-none", &[off, codec, NO_FLASH].concat())?;
+    packed_with(&image, CODEC_NONE)?;
+    Guest::start(&image.path, &[])?.end()?.expect(0, "the guest powered off")
+}
+
+/// Both of the guest's files are packed so.
+fn packed_with(image: &Image, codec: u32) -> Result<()> {
+    for kind in [PART_KERNEL, PART_INITRD] {
+        let (part, _) = image.part(kind)?;
+        ensure!(part.codec == codec, "codec {}", part.codec);
+    }
+    Ok(())
 }
 
 fn to_shell_and_off(mut guest: Guest, version: &str) -> Result<()> {

@@ -5,6 +5,7 @@
 //! Everything goes through `target/bin/anchorite` and its documented interface, as an outsider's
 //! script would.
 pub mod bench;
+pub mod codecs;
 pub mod facilities;
 pub mod guest;
 pub mod image;

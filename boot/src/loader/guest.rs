@@ -4,7 +4,8 @@ use anchorite_hv::mem::{Gpa, GuestMemory};
 use anchorite_spec::End;
 use anchorite_spec::Range;
 use anchorite_spec::manifest::{
-    CODEC_NONE, CODEC_ZSTD, MAP_RAM, Manifest, Part, SPACE_GUEST, UNPACK_BYTES, part_name,
+    CODEC_LZ4, CODEC_NONE, CODEC_ZSTD, MAP_RAM, Manifest, Part, SPACE_GUEST, UNPACK_BYTES,
+    part_name,
 };
 use anchorite_spec::phases::Phase;
 use ruzstd::decoding::FrameDecoder;
@@ -37,10 +38,10 @@ pub fn fill(image: u64, manifest: &Manifest, seed: Option<[u8; 32]>) {
     timed(Phase::Unpacking, || plant_digest(manifest, &memory));
 }
 
-/// The end of the largest stretch of guest RAM behind all parts; nothing if all parts are stored as
-/// they are.
+/// The end of the largest stretch of guest RAM behind all parts; nothing if none is unpacked by a
+/// codec that needs memory of its own.
 fn scratch(manifest: &Manifest) -> Range {
-    if manifest.parts.iter().all(|part| part.kind == 0 || part.codec == CODEC_NONE) {
+    if manifest.parts.iter().all(|part| part.kind == 0 || part.codec != CODEC_ZSTD) {
         return Range::default();
     }
     let mut best = Range::default();
@@ -80,6 +81,10 @@ fn unpack(image: u64, part: &Part, memory: &GuestMemory) {
             target.len()
         }
         CODEC_ZSTD => match FrameDecoder::new().decode_all(packed, target) {
+            Ok(written) => written,
+            Err(_) => refuse(part, "cannot be unpacked"),
+        },
+        CODEC_LZ4 => match lz4_flex::block::decompress_into(packed, target) {
             Ok(written) => written,
             Err(_) => refuse(part, "cannot be unpacked"),
         },

@@ -109,6 +109,19 @@ pub const fn part_name(kind: u32) -> &'static str {
 pub const CODEC_NONE: u32 = 0;
 /// [`Part::codec`]: one zstd frame.
 pub const CODEC_ZSTD: u32 = 1;
+/// [`Part::codec`]: one LZ4 block, without a frame.
+pub const CODEC_LZ4: u32 = 2;
+
+/// The name of a codec, as configs write it.
+#[must_use]
+pub const fn codec_name(codec: u32) -> &'static str {
+    match codec {
+        CODEC_NONE => "none",
+        CODEC_ZSTD => "zstd",
+        CODEC_LZ4 => "lz4",
+        _ => "?",
+    }
+}
 
 /// [`Part::space`]: used where it lies in the image.
 pub const SPACE_IMAGE: u32 = 0;

@@ -116,7 +116,7 @@ impl GuestLayout {
 
 /// The loader unpacks in guest RAM behind what it unpacks: some region must have that much left.
 fn room_to_unpack(config: &Config, kernel: Range, low: Range) -> Result<(), Fault> {
-    if config.guest.compression == Compression::None {
+    if config.guest.compression != Compression::Zstd {
         return Ok(());
     }
     let free = |memory: &Placed<Memory>| {
@@ -138,7 +138,7 @@ fn room_to_unpack(config: &Config, kernel: Range, low: Range) -> Result<(), Faul
     let diagnostic = Diagnostic::new("guest-size", title, best.span.clone(), label);
     let needed = units::size(UNPACK_BYTES);
     Err(diagnostic
-        .help(format!("leave {needed} free: enlarge the region, or write `compression = \"none\"`"))
+        .help(format!("leave {needed} free: enlarge the region, or write `compression = \"lz4\"`, which needs none"))
         .into())
 }
 

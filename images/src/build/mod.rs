@@ -30,9 +30,9 @@ use std::path::Path;
 
 use anchorite_spec::Range;
 use anchorite_spec::manifest::{
-    ARCH_POWER9, CODEC_NONE, CODEC_ZSTD, IMAGE_OFFSET, PART_BODY, PART_GUEST_TREE, PART_INITRD,
-    PART_KERNEL, PART_LOADER, PART_OWN_TABLES, PART_RTAS, PART_TABLES, Part, SPACE_GUEST,
-    SPACE_HOST, SPACE_IMAGE,
+    ARCH_POWER9, CODEC_LZ4, CODEC_NONE, CODEC_ZSTD, IMAGE_OFFSET, PART_BODY, PART_GUEST_TREE,
+    PART_INITRD, PART_KERNEL, PART_LOADER, PART_OWN_TABLES, PART_RTAS, PART_TABLES, Part,
+    SPACE_GUEST, SPACE_HOST, SPACE_IMAGE,
 };
 use anyhow::Context;
 
@@ -359,6 +359,7 @@ fn packed(
     let codec = match how {
         Compression::None => CODEC_NONE,
         Compression::Zstd => CODEC_ZSTD,
+        Compression::Lz4 => CODEC_LZ4,
     };
     let part = Part {
         codec,
@@ -406,7 +407,10 @@ fn part(kind: u32, space: u32, dest: u64, bytes: &[u8], memory_size: u64) -> Par
 /// The image must fit where the machine has it, and the partition it is flashed to.
 fn check_size(config: &Config, size: u64) -> Result<(), Fault> {
     let payload = &config.guest.kernel;
-    let help = "take a smaller kernel or initrd, or pack with `compression = \"zstd\"`";
+    let help = match config.guest.compression {
+        Compression::Zstd => "take a smaller kernel or initrd",
+        _ => "take a smaller kernel or initrd, or pack with `compression = \"zstd\"`",
+    };
     let (store, name) = config.platform.store();
     if size > store.size {
         let title = format!("the image does not fit {name}");

@@ -21,8 +21,11 @@ const WINDOW_LOG: u32 = 22;
 /// # Errors
 /// The packer failed.
 pub fn pack(root: &Path, bytes: &[u8], how: Compression) -> anyhow::Result<Vec<u8>> {
-    if how == Compression::None {
-        return Ok(bytes.to_vec());
+    match how {
+        Compression::None => return Ok(bytes.to_vec()),
+        // Takes no longer than a look at a kept one.
+        Compression::Lz4 => return Ok(lz4_flex::block::compress(bytes)),
+        Compression::Zstd => {}
     }
     let dir = root.join("target/cache/zstd");
     let name = hex(&digest(bytes));

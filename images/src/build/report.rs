@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anchorite_spec::Manifest;
-use anchorite_spec::manifest::{CODEC_ZSTD, Part, SPACE_GUEST, SPACE_HOST, part_name};
+use anchorite_spec::manifest::{CODEC_NONE, Part, SPACE_GUEST, SPACE_HOST, codec_name, part_name};
 use serde_json::{Value, json};
 
 use crate::config::units;
@@ -35,6 +35,11 @@ pub fn print(path: &Path, image: &[u8], json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a packed part takes of its content.
+fn percent(part: &Part) -> u64 {
+    part.size.saturating_mul(100) / part.unpacked_size.max(1)
+}
+
 fn parts(manifest: &Manifest) -> impl Iterator<Item = &Part> {
     manifest.parts.iter().filter(|part| part.kind != 0)
 }
@@ -45,6 +50,7 @@ fn as_json(name: &str, image: &[u8], manifest: &Manifest) -> Value {
             json!({
                 "name": part_name(part.kind), "offset": part.offset, "size": part.size,
                 "dest": part.dest, "memory_size": part.memory_size,
+                "codec": codec_name(part.codec), "unpacked_size": part.unpacked_size,
             })
         })
         .collect();
@@ -70,7 +76,10 @@ fn write_text(out: &mut String, name: &str, image: &[u8], manifest: &Manifest) -
             SPACE_GUEST => format!("guest {:#x}", part.dest),
             _ => "where it lies".into(),
         };
-        let codec = if part.codec == CODEC_ZSTD { ", zstd" } else { "" };
+        let codec = match part.codec {
+            CODEC_NONE => String::new(),
+            codec => format!(", {} ({}%)", codec_name(codec), percent(part)),
+        };
         let (name, size, memory) = (part_name(part.kind), part.size, part.memory_size);
         writeln!(out, "  {name:<11} {size:>10} {memory:>10}  {space}{codec}")?;
     }

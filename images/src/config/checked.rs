@@ -155,6 +155,8 @@ pub enum Compression {
     None,
     /// One zstd frame.
     Zstd,
+    /// One LZ4 block.
+    Lz4,
 }
 
 /// The kernel's format.

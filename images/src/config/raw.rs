@@ -164,7 +164,7 @@ pub struct RawGuest {
     /// The kernel's command line, at most 2047 bytes. Default: empty.
     #[schemars(with = "Option<String>")]
     pub cmdline: Field<String>,
-    /// How kernel and initrd are packed: `zstd` or `none`. (`lz4` is half-built and refused.)
+    /// How kernel and initrd are packed: `zstd`, `lz4` or `none`.
     /// Default: `zstd`.
     #[schemars(with = "Option<String>")]
     pub compression: Field<String>,

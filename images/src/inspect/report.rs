@@ -4,9 +4,9 @@ use std::fmt::Write;
 use std::mem::offset_of;
 
 use anchorite_spec::manifest::{
-    CODEC_NONE, CODEC_ZSTD, IMAGE_OFFSET, MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, MAP_WITHIN, Mapping,
-    PART_INITRD, PART_KERNEL, PART_LOADER, PART_TABLES, PERM_DMA, PERM_R, PERM_W, PERM_X, Part,
-    SPACE_GUEST, SPACE_HOST, part_name,
+    CODEC_NONE, IMAGE_OFFSET, MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, MAP_WITHIN, Mapping, PART_INITRD,
+    PART_KERNEL, PART_LOADER, PART_TABLES, PERM_DMA, PERM_R, PERM_W, PERM_X, Part, SPACE_GUEST,
+    SPACE_HOST, codec_name, part_name,
 };
 use anchorite_spec::{Form, Manifest, Range};
 use serde_json::{Value, json};
@@ -103,7 +103,7 @@ fn part_json((index, part, intact): &(usize, Part, bool)) -> Value {
         "dest": part.dest,
         "memory_size": part.memory_size,
         "unpacked_size": part.unpacked_size,
-        "codec": codec(part),
+        "codec": codec_name(part.codec),
         "digest": hex(&part.digest),
         "digest_offset": IMAGE_OFFSET as usize + digest,
         "ok": intact,
@@ -166,7 +166,7 @@ fn write_text(out: &mut String, name: &str, image: &Inspected<'_>) -> std::fmt::
     for (_, part, intact) in &image.parts {
         writeln!(
             out,
-            "  {:<10}  {:#09x}  {:>9}  {:>11}  {:<6}  {}{}",
+            "  {:<10}  {:#09x}  {:>9}  {:>11}  {:<6}  {}{}{}",
             part_name(part.kind),
             part.offset,
             part.size,
@@ -177,6 +177,10 @@ fn write_text(out: &mut String, name: &str, image: &Inspected<'_>) -> std::fmt::
                 format!(" {:#x}", part.dest)
             } else {
                 String::new()
+            },
+            match part.codec {
+                CODEC_NONE => String::new(),
+                codec => format!(", {}", codec_name(codec)),
             },
         )?;
     }
@@ -301,14 +305,6 @@ fn space(part: &Part) -> &'static str {
         SPACE_HOST => "host",
         SPACE_GUEST => "guest",
         _ => "image",
-    }
-}
-
-fn codec(part: &Part) -> &'static str {
-    match part.codec {
-        CODEC_NONE => "none",
-        CODEC_ZSTD => "zstd",
-        _ => "?",
     }
 }
 

@@ -17,8 +17,8 @@ impl Rules<'_> {
     pub(super) fn guest(&mut self, raw: &RawGuest, whole: Span) -> GuestDraft {
         let codecs = [
             Word::Works("zstd", Compression::Zstd),
+            Word::Works("lz4", Compression::Lz4),
             Word::Works("none", Compression::None),
-            Word::HalfBuilt("lz4"),
         ];
         let guarded = match self.platform.arm {
             Some(_) => Word::Works("guarded", true),
