@@ -8,6 +8,7 @@
 
 pub mod board;
 pub mod capacity;
+pub mod characteristics;
 pub mod context;
 #[cfg(test)]
 mod docs;

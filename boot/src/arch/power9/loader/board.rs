@@ -3,6 +3,7 @@
 //! device tree, and the first thing that differs is named.
 use anchorite_hv::core::DateTime;
 use anchorite_hv::core::fdt::{Node, Tree};
+use anchorite_hv::power9::characteristics;
 use anchorite_platform::powernv::boot_info::{BootInfo, OPAL_INTERRUPTS};
 use anchorite_platform::powernv::core::{mfspr, spr};
 use anchorite_platform::powernv::xive;
@@ -104,7 +105,8 @@ fn collect(tree: &Tree<'static>) -> Facts {
             }
             features = node.name == b"fw-features" || features && !node.name.contains(&b'@');
             if features {
-                facts.add_feature(node);
+                let enabled = node.property("enabled").is_some();
+                characteristics::add(&mut facts.characteristics, node.name, enabled);
             }
         }
         Some(property) if property.is("device_type") => facts.add_typed(node, property.value),
@@ -168,33 +170,6 @@ impl Facts {
             self.opal_interrupt[self.opal_interrupts] =
                 u32::from_be_bytes(word.try_into().unwrap_or_default());
             self.opal_interrupts += 1;
-        }
-    }
-
-    /// The machine's firmware names each property of its processors that bears on speculation; the
-    /// guest gets them as H_GET_CPU_CHARACTERISTICS' bits (LoPAR, IBM bit numbers).
-    #[inline(never)]
-    fn add_feature(&mut self, node: &Node) {
-        const FEATURES: [(&str, usize, u32); 11] = [
-            ("inst-spec-barrier-ori31,31,0", 0, 0),
-            ("fw-bcctrl-serialized", 0, 1),
-            ("inst-l1d-flush-ori30,30,0", 0, 2),
-            ("inst-l1d-flush-trig2", 0, 3),
-            ("fw-l1d-thread-split", 0, 4),
-            ("fw-count-cache-disabled", 0, 7),
-            ("fw-count-cache-flush-bcctr2,0,0", 0, 9),
-            ("speculation-policy-favor-security", 1, 0),
-            ("needs-l1d-flush-msr-pr-0-to-1", 1, 1),
-            ("needs-spec-barrier-for-bound-checks", 1, 2),
-            ("needs-count-cache-flush-on-context-switch", 1, 5),
-        ];
-        if node.property("enabled").is_none() {
-            return;
-        }
-        for (name, word, bit) in FEATURES {
-            if node.name == name.as_bytes() {
-                self.characteristics[word] |= 1 << (63 - bit);
-            }
         }
     }
 }
