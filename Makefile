@@ -60,6 +60,10 @@ fuzz: setup ## changed inputs against everything that reads one (SECONDS=60 each
 bench: setup tools firmware ## what exits cost, in instructions: a table, and target/bench.json
 	@scripts/bench
 
+.PHONY: mutants
+mutants: setup tools guests ## each mechanism taken out of a copy, and the test that notices (FILTER="POWER9 4" for some)
+	@scripts/mutants $(call quote,$(FILTER))
+
 .PHONY: check
 check: default_guests = $(call guests_of,$(wildcard board-configs/*.toml))
 check: setup tools firmware default-guests ## lints, house rules, licences, firmware size

@@ -14,6 +14,7 @@ pub mod kexec;
 pub mod live;
 pub mod load;
 pub mod monitor;
+pub mod mutants;
 pub mod probe;
 pub mod restart;
 pub mod stats;
