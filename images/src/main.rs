@@ -23,6 +23,7 @@ mod new;
 mod pack;
 mod qemu;
 mod qmp;
+mod read;
 mod run;
 mod say;
 mod sign;

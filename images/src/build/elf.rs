@@ -7,7 +7,7 @@ use std::fmt;
 
 use object::elf::{
     EM_AARCH64, EM_PPC64, EM_RISCV, EM_X86_64, ET_DYN, ET_EXEC, FileHeader64, PT_LOAD,
-    R_AARCH64_RELATIVE, R_PPC64_RELATIVE, SHT_RELA,
+    ProgramHeader64, R_AARCH64_RELATIVE, R_PPC64_RELATIVE, SHT_RELA,
 };
 use object::read::elf::{FileHeader, ProgramHeader, Rela, SectionHeader, Sym};
 use object::{LittleEndian, SectionIndex};
@@ -32,6 +32,13 @@ pub enum ElfError {
     Kind(u16),
     /// It ends before its headers do.
     HeadersCut,
+    /// Its headers have a version or a size that no ELF64 has.
+    BadHeaders,
+    /// It ends before its section table does.
+    SectionsCut {
+        /// Bytes that the file would have to have.
+        needed: u64,
+    },
     /// It ends before a segment does.
     SegmentCut {
         /// The segment's number among the load segments.
@@ -78,6 +85,10 @@ impl fmt::Display for ElfError {
             }
             Self::Kind(number) => write!(f, "it is not an executable ELF (type {number})"),
             Self::HeadersCut => write!(f, "it is cut off: its headers lie beyond its end"),
+            Self::BadHeaders => write!(f, "its headers are those of no ELF64"),
+            Self::SectionsCut { needed } => {
+                write!(f, "it is cut off: its section table needs a file of {needed} bytes")
+            }
             Self::SegmentCut { index, needed } => {
                 write!(f, "it is cut off: segment {index} needs a file of {needed} bytes")
             }
@@ -123,7 +134,11 @@ impl<'a> Elf<'a> {
     /// See [`ElfError`].
     pub fn parse(bytes: &'a [u8], machine: u16) -> Result<Self, ElfError> {
         check_ident(bytes)?;
-        let header = Header::parse(bytes).map_err(|_| ElfError::HeadersCut)?;
+        let whole = bytes.len() >= size_of::<Header>();
+        let header = Header::parse(bytes).map_err(|_| match whole {
+            true => ElfError::BadHeaders,
+            false => ElfError::HeadersCut,
+        })?;
         if header.e_machine(LE) != machine {
             return Err(ElfError::Machine(header.e_machine(LE)));
         }
@@ -131,6 +146,12 @@ impl<'a> Elf<'a> {
             return Err(ElfError::Kind(header.e_type(LE)));
         }
         let segments = segments(bytes, header)?;
+        // Linkers write it last: what lacks it was not copied to its end.
+        let entries = u64::from(header.e_shnum(LE)) * u64::from(header.e_shentsize(LE));
+        let needed = header.e_shoff(LE).saturating_add(entries);
+        if needed > bytes.len() as u64 {
+            return Err(ElfError::SectionsCut { needed });
+        }
         Ok(Self { bytes, header, segments })
     }
 
@@ -212,6 +233,10 @@ fn check_ident(bytes: &[u8]) -> Result<(), ElfError> {
 }
 
 fn segments<'a>(bytes: &'a [u8], header: &'a Header) -> Result<Vec<Segment<'a>>, ElfError> {
+    let size = usize::from(header.e_phentsize(LE));
+    if header.e_phnum(LE) > 0 && size != size_of::<ProgramHeader64<LittleEndian>>() {
+        return Err(ElfError::BadHeaders);
+    }
     let headers = header.program_headers(LE, bytes).map_err(|_| ElfError::HeadersCut)?;
     let mut list: Vec<Segment<'a>> = Vec::new();
     let loads = headers.iter().filter(|header| header.p_type(LE) == PT_LOAD);

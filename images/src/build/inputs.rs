@@ -9,6 +9,7 @@ use crate::config::checked::Placed;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::platform::Platform;
 use crate::config::structure::nearest;
+use crate::read;
 
 /// The rule that a recipe breaks which was never made.
 pub const MISSING_RECIPE: &str = "missing-recipe";
@@ -106,7 +107,7 @@ pub fn guest_file(
             return Err(refuse("recipe", what, &format!("write one of {}", names.join(", "))));
         }
     }
-    let bytes = std::fs::read(&path).map_err(|error| match (&recipe, &known) {
+    let bytes = read::file(&path, read::GUEST_FILE).map_err(|error| match (&recipe, &known) {
         (None, _) => refuse(
             "missing-input",
             format!("{} cannot be read: {error}", path.display()),

@@ -188,7 +188,7 @@ pub(super) fn refusal(input: &Input, error: &ElfError, machine: u16) -> Diagnost
         }
         ElfError::Machine(_) => format!("name a kernel for {processor} (Debian: {package})"),
         ElfError::Kind(_) => "name the linked kernel, not an object file or a core dump".into(),
-        ElfError::HeadersCut | ElfError::SegmentCut { .. } => {
+        ElfError::HeadersCut | ElfError::SegmentCut { .. } | ElfError::SectionsCut { .. } => {
             "copy or download the file again".into()
         }
         _ => "the file is damaged, or was linked in a way that no loader can follow".to_owned(),

@@ -4,8 +4,11 @@ use std::borrow::Cow;
 
 use anchorite_spec::Range;
 use anchorite_spec::form::IMAGE_ALIGN;
+use object::LittleEndian;
 use object::elf::EM_AARCH64;
-use object::pe::{ImageDosHeader, ImageNtHeaders64};
+use object::pe::{
+    IMAGE_DIRECTORY_ENTRY_SECURITY, ImageDosHeader, ImageNtHeaders64, ImageSectionHeader,
+};
 use object::read::pe::ImageNtHeaders;
 
 use super::elf::{Elf, Segment};
@@ -20,6 +23,9 @@ use crate::config::diagnostic::Diagnostic;
 /// Link addresses of Linux: the upper half of the virtual addresses. Load addresses are the same
 /// there, and say nothing.
 const KERNEL_HALF: u64 = 1 << 63;
+/// An `Image`'s header.
+const HEADER_BYTES: usize = 64;
+const PAGE: u64 = 4096;
 /// No kernel unpacks to more.
 const UNPACKED_MOST: u64 = 1 << 30;
 
@@ -149,23 +155,42 @@ fn header(input: &Input, bytes: &[u8]) -> Result<Header, Fault> {
         let label = format!("it is cut off: {} of {needed} bytes", bytes.len());
         return Err(refusal(input, &label, "copy or download the file again"));
     }
+    if bytes.len() <= HEADER_BYTES {
+        let label = "it is cut off: there is nothing behind its header";
+        return Err(refusal(input, label, "copy or download the file again"));
+    }
+    if !header.text_offset.is_multiple_of(PAGE) {
+        let label =
+            format!("its header wants it {:#x} behind a border of 2MiB", header.text_offset);
+        return Err(refusal(input, &label, "the file is damaged: a kernel begins with a page"));
+    }
     Ok(header)
 }
 
 /// The bytes that an `Image` has by its EFI header, if it is also an EFI program: its own header
-/// counts memory, not the file.
+/// counts memory, not the file. As many as its headers take, if they are not all there.
 fn efi_size(bytes: &[u8]) -> Option<u64> {
     if !bytes.starts_with(b"MZ") {
         return None;
     }
-    let dos = ImageDosHeader::parse(bytes).ok()?;
+    let Ok(dos) = ImageDosHeader::parse(bytes) else {
+        return Some(size_of::<ImageDosHeader>() as u64);
+    };
     let mut offset = u64::from(dos.nt_headers_offset());
+    let end = offset + size_of::<ImageNtHeaders64>() as u64;
+    if end > bytes.len() as u64 {
+        return Some(end);
+    }
     let (nt, directories) = ImageNtHeaders64::parse(bytes, &mut offset).ok()?;
-    let _ = directories;
-    let sections = nt.sections(bytes, offset).ok()?;
-    sections
-        .iter()
-        .map(|section| section.pe_file_range())
+    let Ok(sections) = nt.sections(bytes, offset) else {
+        let count = u64::from(nt.file_header().number_of_sections.get(LittleEndian));
+        return Some(offset + count * size_of::<ImageSectionHeader>() as u64);
+    };
+    // Signatures stand behind all sections. Their address is the place in the file.
+    let signatures = directories.get(IMAGE_DIRECTORY_ENTRY_SECURITY);
+    let ranges = sections.iter().map(|section| section.pe_file_range());
+    ranges
+        .chain(signatures.map(|directory| directory.address_range()))
         .map(|(at, size)| u64::from(at) + u64::from(size))
         .max()
 }

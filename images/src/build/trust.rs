@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The keys that a config names.
+use std::path::Path;
+
 use anchorite_spec::Trust;
 use anchorite_spec::trust::VERIFY_REQUIRED;
 use ed25519_dalek::{SigningKey, VerifyingKey};
@@ -8,6 +10,7 @@ use super::fault::Fault;
 use crate::config::checked::{Config, KeyFiles, Placed};
 use crate::config::diagnostic::Diagnostic;
 use crate::keys::{self, KeyError};
+use crate::read;
 
 /// The keys.
 pub struct Keys {
@@ -68,7 +71,7 @@ fn read<T>(
         let title = format!("the key {name} {what}");
         Fault::from(Diagnostic::new("key", title, file.span.clone(), "named here").help(help))
     };
-    let bytes = std::fs::read(name)
+    let bytes = read::file(Path::new(name), read::KEY)
         .map_err(|error| refuse(format!("cannot be read: {error}"), KeyError::Unknown.help()))?;
     parse(&bytes).map(Some).map_err(|error| refuse(error.to_string(), error.help()))
 }

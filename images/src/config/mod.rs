@@ -88,9 +88,22 @@ pub fn load(board: &Path, overrides: Vec<Override>) -> anyhow::Result<Result<Loa
     let name = board.display();
     let bytes = std::fs::read(board)
         .map_err(|error| Exit::refused(format!("cannot read the board config {name}: {error}")))?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Exit::refused(format!("the board config {name} is not UTF-8")))?;
-    Ok(judge(&board.display().to_string(), text, overrides))
+    let name = name.to_string();
+    Ok(match String::from_utf8(bytes) {
+        Ok(text) => judge(&name, text, overrides),
+        Err(error) => Err(no_text(&name, &error)),
+    })
+}
+
+/// A file with bytes that are no text; they are shown as the sign for that.
+fn no_text(name: &str, error: &std::string::FromUtf8Error) -> Refusal {
+    let at = error.utf8_error().valid_up_to();
+    let text = String::from_utf8_lossy(error.as_bytes());
+    let mut sources = Sources::default();
+    sources.add(name, text.as_ref());
+    let span = at..at + char::REPLACEMENT_CHARACTER.len_utf8();
+    let mistake = Diagnostic::new("syntax", "the file is not UTF-8", span, "this byte is no text");
+    Refusal::new(sources, vec![mistake.help("store the file as UTF-8")])
 }
 
 /// Judges a config's text.
@@ -138,7 +151,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::overrides::Override;
-    use super::{Loaded, Refusal, judge};
+    use super::{Loaded, Refusal, judge, no_text};
 
     const SHIPPED: &str =
         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../board-configs/qemu-powernv9.toml"));
@@ -153,6 +166,16 @@ mod tests {
         let loaded = with(&[]).unwrap();
         assert_eq!(loaded.config.board, "qemu-powernv9");
         assert_eq!(loaded.config.guest.xive.sources, 16);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_pointed_at() {
+        for bytes in [&b"[board]\nname = \"\xff\"\n"[..], b"\xff\xfe[\0b\0", b"a = 1\n\xc3"] {
+            let refusal = no_text("board.toml", &String::from_utf8(bytes.into()).unwrap_err());
+            let printed = refusal.render(false);
+            assert!(printed.contains("error[syntax]: the file is not UTF-8"), "{printed}");
+            assert!(printed.contains("board.toml:") && refusal.to_json().is_object(), "{printed}");
+        }
     }
 
     #[test]

@@ -171,7 +171,9 @@ fn put<'d>(
             let len = array.len();
             let index = segment.parse::<usize>().ok().filter(|index| *index <= len);
             let Some(index) = index else {
-                return Err(format!("`{segment}` is no index: there are {len} entries"));
+                return Err(format!(
+                    "`{segment}` is no index: there are {len} entries, write 0 to {len}"
+                ));
             };
             if index == len {
                 array.push(empty());

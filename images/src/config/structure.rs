@@ -80,7 +80,10 @@ impl Shape<'_> {
                 let digits = integer.as_str().replace('_', "");
                 let fits = i64::from_str_radix(&digits, integer.radix()).is_ok();
                 if !fits {
-                    self.found.push(wrong_type(path, "a smaller integer", "this one", span));
+                    let title = format!("`{path}` must be an integer of 64 bits");
+                    let help = "sizes and addresses are strings; all other numbers are small";
+                    let mistake = Diagnostic::new("wrong-type", title, span, "too large");
+                    self.found.push(mistake.help(help));
                 }
                 fits
             }
@@ -114,6 +117,17 @@ fn type_help(value: &DeValue<'_>, wanted: &str) -> Option<String> {
             Some(format!("sizes and addresses are strings with units or hex: write \"{integer}\""))
         }
         (DeValue::Table(_), "array") => Some("write [[…]] with two brackets".into()),
+        (DeValue::String(text), "integer") if text.parse::<i64>().is_ok() => {
+            Some(format!("leave the quotes out: write {text}"))
+        }
+        (DeValue::String(text), "boolean") if matches!(text.as_ref(), "true" | "false") => {
+            Some(format!("leave the quotes out: write {text}"))
+        }
+        (_, "string") => Some("write the value in double quotes".into()),
+        (_, "integer") => Some("write a whole number, without quotes".into()),
+        (_, "boolean") => Some("write true or false, without quotes".into()),
+        (_, "array") => Some("write a list: [[…]] for tables, […] for numbers".into()),
+        (_, "object") => Some("write a table: [name], or { key = value }".into()),
         _ => None,
     }
 }

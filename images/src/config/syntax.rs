@@ -27,8 +27,12 @@ pub fn report(text: &str, errors: &[Error], found: &mut Vec<Diagnostic>) -> bool
             continue;
         }
         readable = false;
+        let control = text.get(span.start..).is_some_and(|rest| {
+            rest.starts_with(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+        });
         let mistake = Diagnostic::new("syntax", error.message(), span, "this is not TOML");
         found.push(match help(error.message()) {
+            _ if control => mistake.help("take the control character out"),
             Some(help) => mistake.help(help),
             None => mistake.help("tables are [name], lists of them [[name]], keys `key = value`"),
         });
@@ -54,7 +58,8 @@ fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 fn duplicate(text: &str, span: Span) -> Diagnostic {
-    let name = text.get(span.clone()).unwrap_or_default().trim();
+    let name = header(text, span.start)
+        .unwrap_or_else(|| text.get(span.clone()).unwrap_or_default().trim());
     let title = format!("`{name}` is there twice");
     let mistake = Diagnostic::new("duplicate-key", title, span.clone(), "second time")
         .help("keep one of them");
@@ -62,6 +67,14 @@ fn duplicate(text: &str, span: Span) -> Diagnostic {
         Some(first) => mistake.also(first, "first time"),
         None => mistake,
     }
+}
+
+/// The name in the table's header that this place is in.
+fn header(text: &str, at: usize) -> Option<&str> {
+    let (start, line) = lines(text).take_while(|(start, _)| *start <= at).last()?;
+    let name = line.trim_start().strip_prefix('[')?.trim_start_matches('[');
+    let name = name.get(..name.find(']')?)?.trim();
+    (start + line.len() > at).then_some(name)
 }
 
 /// Where the key stood first: as a table's header, or in the same table.

@@ -165,6 +165,7 @@ impl Rules<'_> {
             );
         }
         self.real_address(name, range, &span);
+        self.nothing_there(name, range, &span, ram);
         for (owner, forbidden) in self.platform.forbidden() {
             if forbidden.overlaps(range) {
                 let title = format!("{name} would give the guest {owner}");
@@ -174,6 +175,22 @@ impl Rules<'_> {
                         .help("no guest may have these"),
                 );
             }
+        }
+    }
+    /// Registers are where the machine has some. Beyond is nothing, or RAM that no [[ram]] tells of.
+    fn nothing_there(&mut self, name: &str, range: Range, span: &Span, ram: &[Placed<Range>]) {
+        let place = self.platform.registers;
+        let known = place.contains(range)
+            || ram.iter().any(|ram| ram.value.overlaps(range))
+            || self.platform.forbidden().any(|(_, forbidden)| forbidden.overlaps(range))
+            || range.base.saturating_add(range.size) > 1 << self.real_bits;
+        if !known {
+            let title = format!("{name} lies where the machine has no registers");
+            self.report(
+                Diagnostic::new("registers", title, span.clone(), units::range(range))
+                    .note(format!("the machine's registers: {}", units::range(place)))
+                    .help("take the address from the device's `reg` in the machine's tree"),
+            );
         }
     }
 }

@@ -3,7 +3,7 @@
 //! a device reaches all memory, at the machine's addresses, whatever the guest's tables say. So it
 //! must be trusted in as many words, and the guest must know its memory by the machine's addresses.
 use super::{GuestDraft, Rules};
-use crate::config::checked::{DEVICE_PAGE, Device, Model, Placed};
+use crate::config::checked::{DEVICE_PAGE, Device, Memory, Model, Placed};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::platform::Slots;
 use crate::config::units;
@@ -22,7 +22,11 @@ impl Rules<'_> {
         let device = device.map(|device| (format!("device `{}`", device.value.name), &device.span));
         let its = guest.its.as_ref().map(|span| ("the ITS".to_owned(), span));
         let Some((master, span)) = device.or(its) else { return };
-        for memory in guest.memory.iter().filter(|m| m.value.guest.base != m.value.host.base) {
+        let elsewhere = |memory: &&Placed<Memory>| {
+            let Memory { guest, host, .. } = &memory.value;
+            guest.size > 0 && host.size > 0 && guest.base != host.base
+        };
+        for memory in guest.memory.iter().filter(elsewhere) {
             let name = &memory.value.name;
             let title = format!("guest memory `{name}` is not where {master} would find it");
             let label = format!("the machine's addresses are {}", units::range(memory.value.host));
@@ -60,6 +64,9 @@ impl Rules<'_> {
     /// The device is one of the slots, seen at the same place in its page.
     fn slot(&mut self, device: &Placed<Device>, irq: u32, slots: Slots) {
         let Device { name, guest, host, host_span, irq_span, .. } = &device.value;
+        if host.size == 0 {
+            return;
+        }
         let offset = host.base.wrapping_sub(slots.range.base);
         let within = slots.range.contains(*host) && host.size == slots.size;
         if !within || !offset.is_multiple_of(slots.size) {
@@ -81,7 +88,7 @@ impl Rules<'_> {
                     .help(format!("write `irq = {expected}`")),
             );
         }
-        if guest.base % DEVICE_PAGE != host.base % DEVICE_PAGE {
+        if guest.size > 0 && guest.base % DEVICE_PAGE != host.base % DEVICE_PAGE {
             let title =
                 format!("device `{name}` is at another place in its page in guest and host");
             let expected = guest.base / DEVICE_PAGE * DEVICE_PAGE + host.base % DEVICE_PAGE;

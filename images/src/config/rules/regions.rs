@@ -5,17 +5,25 @@ use anchorite_spec::manifest::MAPPINGS;
 use toml::Spanned;
 
 use super::values::{Word, span_of};
-use super::{GuestDraft, PAGE, Rules};
+use super::{GuestDraft, PAGE, Rules, word};
 use crate::config::checked::{DEVICE_PAGE, Device, Memory, Model, Placed, Virtio};
 use crate::config::diagnostic::Diagnostic;
-use crate::config::raw::{RawDevice, RawGuest, RawMemory};
+use crate::config::raw::{Field, RawDevice, RawGuest, RawMemory};
 use crate::config::source::Span;
+use crate::config::units;
 
 /// Names of regions that every guest has.
 const RESERVED_NAMES: [&str; 2] = ["xive-tima", "xive-esb"];
 /// What names of regions begin with that the builder names: the interrupt controller's frames, and
 /// pages that several devices share.
 const RESERVED_PREFIXES: [&str; 2] = ["gic-", "page-"];
+
+/// What messages call a region whose name is none.
+const NO_NAME: &str = "(without a name)";
+
+fn name_of(raw: &Field<String>) -> String {
+    word(raw).filter(|name| !name.is_empty()).unwrap_or(NO_NAME).to_owned()
+}
 
 impl Rules<'_> {
     pub(super) fn memory(&mut self, raw: &RawGuest) -> Vec<Placed<Memory>> {
@@ -25,31 +33,47 @@ impl Rules<'_> {
         }
         let mut regions = Vec::new();
         for entry in list.get_ref() {
-            regions.extend(self.memory_entry(entry));
+            regions.push(self.memory_entry(entry));
         }
         regions
     }
 
-    pub(super) fn memory_entry(&mut self, entry: &Spanned<RawMemory>) -> Option<Placed<Memory>> {
+    fn memory_entry(&mut self, entry: &Spanned<RawMemory>) -> Placed<Memory> {
         let raw = entry.get_ref();
-        let name = self.name(&raw.name);
-        let before = self.found.len();
+        self.name(&raw.name);
         self.aligned("guest memory", &raw.guest, PAGE);
         self.aligned("the host side of guest memory", &raw.host, PAGE);
         self.aligned("the size of guest memory", &raw.size, PAGE);
-        let guest = self.range(&raw.guest, &raw.size);
-        // The size's own mistakes have been told by now.
-        let host = self.size(&raw.host)?;
-        let guest = guest?;
-        if host.value.checked_add(guest.size).is_none() && self.found.len() == before {
-            let title = "the range runs past the last address";
-            self.report(Diagnostic::new("address-limit", title, host.span, "from here"));
-            return None;
+        let (guest, host) = self.sides(&raw.guest, &raw.host, &raw.size);
+        let host_span = span_of(&raw.host, entry);
+        let value = Memory { name: name_of(&raw.name), guest, host, host_span };
+        Placed { value, span: span_of(&raw.guest, entry) }
+    }
+
+    /// Guest and host addresses of what is mapped. A side with a mistake of its own is an empty range,
+    /// so that the other is judged all the same.
+    fn sides(
+        &mut self,
+        guest: &Field<String>,
+        host: &Field<String>,
+        size: &Field<String>,
+    ) -> (Range, Range) {
+        let guest = self.range(guest, size);
+        let host = self.size(host);
+        let size = size.as_ref().and_then(|size| {
+            let bytes = units::parse_size(size.get_ref()).ok()?;
+            Some(Placed { value: bytes, span: size.span() })
+        });
+        let Some((host, size)) = host.zip(size) else {
+            return (guest.unwrap_or_default(), Range::default());
+        };
+        let end = host.value.checked_add(size.value);
+        if end.is_none() && guest.is_some() {
+            self.past_the_end(host.span, size);
+            return (Range::default(), Range::default());
         }
-        let host_span = host.span;
-        let host = Range::new(host.value, guest.size);
-        let value = Memory { name: name?.value, guest, host, host_span };
-        Some(Placed { value, span: span_of(&raw.guest, entry) })
+        let host = end.map(|_| Range::new(host.value, size.value));
+        (guest.unwrap_or_default(), host.unwrap_or_default())
     }
 
     /// Names tell regions apart in reports.
@@ -57,7 +81,7 @@ impl Rules<'_> {
         let memory = guest.memory.iter().map(|memory| (&memory.value.name, &memory.span));
         let devices = guest.devices.iter().map(|device| (&device.value.name, &device.span));
         let mut known: Vec<(&String, &Span)> = Vec::new();
-        for (name, span) in memory.chain(devices) {
+        for (name, span) in memory.chain(devices).filter(|(name, _)| *name != NO_NAME) {
             let reserved = RESERVED_NAMES.contains(&name.as_str())
                 || self.platform.arm.is_some()
                     && RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
@@ -127,9 +151,9 @@ impl Rules<'_> {
         }
     }
 
-    fn virtio(&mut self, raw: &RawDevice, model: Option<(Model, u32)>) -> Option<Virtio> {
+    fn virtio(&mut self, raw: &RawDevice, is_slot: bool) -> Option<Virtio> {
         let written = raw.virtio.as_ref()?;
-        if !matches!(model, Some((Model::VirtioMmio, _))) {
+        if !is_slot {
             let title = "`virtio` is only for `model = \"virtio-mmio\"`";
             self.report(
                 Diagnostic::new("masters", title, written.span(), "no such slot")
@@ -143,33 +167,32 @@ impl Rules<'_> {
 
     pub(super) fn device(&mut self, entry: &Spanned<RawDevice>) -> Option<Placed<Device>> {
         let raw = entry.get_ref();
-        let name = self.name(&raw.name);
+        self.name(&raw.name);
         if let Some(irq) = raw.irq.as_ref().filter(|_| self.platform.arm.is_none()) {
             self.not_built("`irq`, a device's interrupt,", irq.span(), "leave `irq` out");
         }
         let model = self.model(raw);
         let dma = [Word::Works("none", false), Word::Works("trusted", true)];
         let dma_trusted = self.word("dma", &raw.dma, Some(false), &dma);
-        let virtio = self.virtio(raw, model);
+        // Also if its interrupt is wrong: a mistake of one key makes none of the others.
+        let slot = self.platform.arm.filter(|_| word(&raw.model) == Some("virtio-mmio"));
+        let virtio = self.virtio(raw, slot.is_some());
         let mmio = raw.mmio.as_ref()?.get_ref();
-        let align = match (self.platform.arm, model) {
-            (Some(arm), Some((Model::VirtioMmio, _))) => arm.virtio.size,
-            _ => DEVICE_PAGE,
-        };
+        let align = slot.map_or(DEVICE_PAGE, |arm| arm.virtio.size);
         self.aligned("a device's registers", &mmio.guest, align);
         self.aligned("the host side of a device's registers", &mmio.host, align);
         self.aligned("the size of a device's registers", &mmio.size, align);
-        let guest = self.range(&mmio.guest, &mmio.size);
-        let host = self.size(&mmio.host);
-        let (guest, host) = (guest?, host?);
+        let (guest, host) = self.sides(&mmio.guest, &mmio.host, &mmio.size);
+        let host_span = span_of(&mmio.host, entry);
         let value = Device {
-            name: name?.value,
+            name: name_of(&raw.name),
             guest,
-            host: Range::new(host.value, guest.size),
+            host,
             model,
-            irq_span: raw.irq.as_ref().map_or_else(|| host.span.clone(), Spanned::span),
-            host_span: host.span,
-            dma_trusted: dma_trusted?,
+            irq_span: raw.irq.as_ref().map_or_else(|| host_span.clone(), Spanned::span),
+            host_span,
+            // Of what was meant by a word that is none, nothing follows.
+            dma_trusted: dma_trusted.unwrap_or_default(),
             virtio,
         };
         Some(Placed { value, span: span_of(&mmio.guest, entry) })

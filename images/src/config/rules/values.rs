@@ -3,7 +3,7 @@
 use anchorite_spec::Range;
 use toml::Spanned;
 
-use super::Rules;
+use super::{PAGE, Rules};
 use crate::config::checked::Placed;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::Field;
@@ -102,15 +102,22 @@ impl Rules<'_> {
             return None;
         }
         if base.value.checked_add(size.value).is_none() {
-            let title = "the range runs past the last address";
-            let label = format!("{} from here", units::size(size.value));
-            self.report(
-                Diagnostic::new("address-limit", title, base.span, label)
-                    .also(size.span, "too many"),
-            );
+            self.past_the_end(base.span, size);
             return None;
         }
         Some(Range::new(base.value, size.value))
+    }
+
+    /// A range that leaves 64 bits.
+    pub(super) fn past_the_end(&mut self, base: Span, size: Placed<u64>) {
+        let title = "the range runs past the last address";
+        let label = format!("{} from here", units::size(size.value));
+        let highest = (u64::MAX - size.value) / PAGE * PAGE;
+        self.report(
+            Diagnostic::new("address-limit", title, base, label)
+                .also(size.span, "too many")
+                .help(format!("a range of this size begins at {highest:#x} or below")),
+        );
     }
 
     pub(super) fn aligned(&mut self, what: &str, field: &Field<String>, align: u64) {
