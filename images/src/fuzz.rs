@@ -10,14 +10,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anchorite_spec::Manifest;
-use anchorite_spec::manifest::{self, ARCH_ARM64, ARCH_POWER9, PART_LOADER, PART_TABLES};
-use zerocopy::{FromZeros, IntoBytes};
+use anchorite_spec::manifest::{
+    self, ARCH_ARM64, ARCH_POWER9, IMAGE_OFFSET, PART_LOADER, PART_TABLES,
+};
+use anchorite_spec::trust::VERIFY_REQUIRED;
+use anchorite_spec::{Manifest, Trust};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::build::judge_files;
 use crate::config::overrides::Override;
 use crate::config::{judge, units};
 use crate::image::ImageFile;
+use crate::keys::{self, Verdict};
 use crate::{container, fit, inspect, new};
 
 /// No input grows beyond this.
@@ -262,6 +266,34 @@ fn image() {
             .chars()
             .filter(|c| !c.is_ascii_digit())
             .collect()
+    });
+}
+
+/// A file that is taken for a key, for both halves; and for a public key and a signature.
+#[test]
+fn keys() {
+    let mut corpus =
+        [files("tests/reject/files", "pem"), files("tests/reject/files", "key")].concat();
+    corpus.push([[7; 32], [8; 32], [9; 32]].concat());
+    drive("keys", corpus, &["-----BEGIN ", "PUBLIC KEY-----\n", "PRIVATE KEY-----\n"], |bytes| {
+        let (private, public) = (keys::private(bytes), keys::public(bytes));
+        let mut manifest = Manifest::new_zeroed();
+        let mut trust = Trust { verify: VERIFY_REQUIRED, ..Trust::NONE };
+        if let Ok(key) = &private {
+            let at = IMAGE_OFFSET as usize;
+            let mut image = vec![0; at + size_of::<Manifest>()];
+            keys::seal(&mut image, manifest, Some(key));
+            manifest = Manifest::read_from_bytes(&image[at..]).unwrap();
+            trust.public_key = key.verifying_key().to_bytes();
+            assert_eq!(keys::judge(&manifest, &trust), Verdict::Right);
+        }
+        if let Some((public, rest)) = bytes.split_first_chunk()
+            && let Some((signature, _)) = rest.split_first_chunk()
+        {
+            (trust.public_key, manifest.signature) = (*public, *signature);
+        }
+        let verdict = keys::judge(&manifest, &trust);
+        format!("{:?} {:?} {verdict:?}", private.map(drop), public.map(drop))
     });
 }
 

@@ -28,6 +28,8 @@ use anchorite_spec::{Form, Manifest, Trust};
 pub struct Inspected<'a> {
     /// Bytes before the image's header.
     pub container: usize,
+    /// Bytes of unwritten flash behind it: the file is a whole partition then.
+    pub padding: usize,
     /// The form that the header says.
     pub form: Option<Form>,
     /// The image as an ELF.
@@ -149,7 +151,7 @@ fn dts_of(inspected: &Inspected<'_>) -> anyhow::Result<String> {
 fn take_apart(file: &[u8], key: Option<[u8; 32]>) -> Result<Inspected<'_>, ImageError> {
     let image = ImageFile::read(file)?;
     let bytes = image.elf();
-    let ImageFile { container, form, manifest, .. } = image;
+    let ImageFile { container, padding, form, manifest, .. } = image;
     let mut parts = Vec::new();
     for (index, part) in manifest.parts.iter().enumerate().filter(|(_, part)| part.kind != 0) {
         let intact = match image::verify_part(&bytes, part) {
@@ -176,6 +178,7 @@ fn take_apart(file: &[u8], key: Option<[u8; 32]>) -> Result<Inspected<'_>, Image
     let signature = keys::judge(&manifest, &trust);
     Ok(Inspected {
         container,
+        padding,
         form,
         bytes,
         manifest,

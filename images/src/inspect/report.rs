@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::claims::{self, Wall, letters};
 use super::{Inspected, clean, features, owners};
+use crate::config::platform::Platform;
 use crate::config::units;
 use crate::image::hex;
 
@@ -20,7 +21,7 @@ use crate::image::hex;
 #[must_use]
 pub fn json(name: &str, image: &Inspected<'_>) -> Value {
     let manifest = &image.manifest;
-    json!({
+    let mut report = json!({
         "image": name,
         "container_bytes": image.container,
         "form": image.form.map(Form::name),
@@ -76,7 +77,10 @@ pub fn json(name: &str, image: &Inspected<'_>) -> Value {
         "overrides": lines(&manifest.overrides),
         "walls": image.walls.iter().map(wall_json).collect::<Vec<_>>(),
         "proved": image.proved(),
-    })
+    });
+    // One key more than the macro expands.
+    report["place"] = place_json(image);
+    report
 }
 
 fn signature_json(image: &Inspected<'_>) -> Value {
@@ -127,6 +131,22 @@ fn range_json(range: Range) -> Value {
     json!({ "base": range.base, "size": range.size })
 }
 
+/// The flash partition, if the file is a whole one.
+fn partition(image: &Inspected<'_>) -> Option<usize> {
+    (image.padding > 0).then(|| image.container + image.bytes.len() + image.padding)
+}
+
+fn percent(part: usize, whole: u64) -> u64 {
+    (part as u64).saturating_mul(100) / whole.max(1)
+}
+
+/// What the machine has for the image, and the partition around it.
+fn place_json(image: &Inspected<'_>) -> Value {
+    let (store, name) = Platform::numbered(image.manifest.arch, image.manifest.boot).store();
+    let partition = partition(image).map(|size| json!({ "size": size, "free": image.padding }));
+    json!({ "name": name, "size": store.size, "partition": partition })
+}
+
 /// The report for people.
 #[must_use]
 pub fn text(name: &str, image: &Inspected<'_>) -> String {
@@ -142,6 +162,13 @@ fn write_text(out: &mut String, name: &str, image: &Inspected<'_>) -> std::fmt::
     writeln!(out, "  build id       {}", hex(&manifest.build_id))?;
     let form = image.form.map_or("of none: its header was changed", Form::name);
     writeln!(out, "  form           {form}")?;
+    let (store, place) = Platform::numbered(manifest.arch, manifest.boot).store();
+    let (taken, most) = (percent(image.bytes.len(), store.size), units::size(store.size));
+    writeln!(out, "  place          {taken}% of {most}: {place}")?;
+    if let Some(partition) = partition(image) {
+        let free = image.padding;
+        writeln!(out, "  partition      {partition} bytes, {free} of them free")?;
+    }
     let intact = if image.manifest_intact { "right" } else { "WRONG" };
     writeln!(out, "  manifest       {IMAGE_OFFSET:#x}, digest {intact}")?;
     let version = manifest.image_version;
