@@ -360,6 +360,23 @@ fn the_firmware_s_own_tree_has_its_vectors_and_nothing_else() {
     forge.again().with_part(PART_OWN_TABLES, |part| part.dest = body).refused("layout");
 }
 
+/// What the loader would clear instead of copying is what the walls were proved of.
+#[test]
+fn nothing_is_cleared_that_was_walked() {
+    let forge = Forge::new(Board::Power9, "i-blank", &[]);
+    for kind in [PART_TABLES, PART_OWN_TABLES] {
+        // The root's first entry leads to low addresses, and its last nowhere.
+        let part = *forge.manifest().part(kind).unwrap();
+        let last = (0x1_0000 - 8) / part.stretch() as usize;
+        assert_eq!(part.blank[0] & 1, 0, "the first stretch is copied");
+        assert_ne!(part.blank[last / 64] >> (last % 64) & 1, 0, "the last of the root is cleared");
+        forge.again().with_part(kind, |part| part.blank[0] |= 1).refused("layout");
+        let nothing = forge.again().with_part(kind, |part| part.blank = [0; 4]).seal();
+        assert_eq!(nothing.inspect(&[]).0, 0, "copying zeros is right as well");
+    }
+    forge.again().with_part(PART_KERNEL, |part| part.blank[3] = 1 << 63).refused("layout");
+}
+
 /// Whichever single bit of the tables is flipped, some wall falls.
 #[test]
 fn no_bit_of_the_tables_is_idle() {

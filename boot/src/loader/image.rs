@@ -4,8 +4,8 @@ use core::mem::offset_of;
 
 use anchorite_spec::form::HEADER_BYTES;
 use anchorite_spec::manifest::{
-    BOOT_BARE, CODEC_NONE, MAGIC, Manifest, PART_BODY, PART_LOADER, Part, SPACE_HOST, VERSION,
-    part_name,
+    BOOT_BARE, CODEC_NONE, MAGIC, Manifest, PART_BODY, PART_LOADER, Part, SPACE_HOST, STRETCHES,
+    VERSION, part_name,
 };
 use anchorite_spec::phases::Phase;
 use anchorite_spec::trust::LOADER_OFFSET;
@@ -203,7 +203,7 @@ pub fn place(image: u64, manifest: &Manifest) -> &'static Manifest {
     }
 }
 
-/// Copies one part to its place; what the image does not hold of it becomes zero.
+/// Copies one part to its place; what is blank or not in the image becomes zero.
 ///
 /// # Safety
 /// The part's place must be the firmware's memory, used by nobody else.
@@ -212,10 +212,12 @@ pub unsafe fn put(image: u64, part: &Part) {
     let source = bytes(image, part);
     // SAFETY: the caller's promise.
     unsafe {
-        arch::copy(source.as_ptr() as u64, part.dest, source.len() as u64);
-        let rest = part.memory_size.saturating_sub(part.size) as usize;
-        timed(Phase::Zeroing, || {
-            core::ptr::write_bytes((part.dest + part.size) as *mut u8, 0, rest);
-        });
+        // Blank stretches are many and small: all is cleared at once.
+        let stored = if part.blank == [0; STRETCHES / 64] { part.size } else { 0 };
+        let rest = part.memory_size.saturating_sub(stored);
+        timed(Phase::Zeroing, || arch::clear(part.dest + stored, rest));
+        for run in part.content() {
+            arch::copy(source.as_ptr() as u64 + run.base, part.dest + run.base, run.size);
+        }
     }
 }

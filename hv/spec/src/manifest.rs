@@ -11,7 +11,7 @@ use crate::Range;
 /// First bytes of a [`Manifest`].
 pub const MAGIC: [u8; 8] = *b"ANCHORIT";
 /// Layout version; a reader refuses any other.
-pub const VERSION: u32 = 8;
+pub const VERSION: u32 = 9;
 /// Where the manifest stands in the image file.
 pub const IMAGE_OFFSET: u64 = 0x1000;
 
@@ -154,6 +154,50 @@ pub struct Part {
     pub unpacked_size: u64,
     /// SHA-256 of the bytes in the image.
     pub digest: [u8; 32],
+    /// Which of its [`Part::stretch`]es hold only zeros: bit n % 64 of word n / 64 tells of the n-th. The
+    /// loader clears these instead of copying them. Only parts in [`SPACE_HOST`] tell.
+    pub blank: [u64; STRETCHES / 64],
+}
+
+/// Stretches that [`Part::blank`] has room for.
+pub const STRETCHES: usize = 256;
+/// The least size of one: no processor here has larger cache blocks.
+const LEAST_STRETCH: u64 = 128;
+
+impl Part {
+    /// Bytes of a stretch: the least power of two with which there are no more than [`STRETCHES`].
+    #[must_use]
+    pub const fn stretch(&self) -> u64 {
+        let least = self.size.div_ceil(STRETCHES as u64).next_power_of_two();
+        if least < LEAST_STRETCH { LEAST_STRETCH } else { least }
+    }
+
+    /// What is not blank, in ascending order, from the part's first byte.
+    pub fn content(&self) -> impl Iterator<Item = Range> {
+        let (stretch, size) = (self.stretch(), self.size);
+        let mut at = 0;
+        core::iter::from_fn(move || {
+            let start = self.next(at, false);
+            at = self.next(start, true);
+            let base = stretch.saturating_mul(start as u64);
+            let end = stretch.saturating_mul(at as u64).min(size);
+            (base < end).then(|| Range::new(base, end - base))
+        })
+    }
+
+    /// The first stretch from `at` on that is blank, or is not; [`STRETCHES`] if none is.
+    fn next(&self, at: usize, blank: bool) -> usize {
+        let mut at = at;
+        while let Some(word) = self.blank.get(at / 64) {
+            let wanted = if blank { *word } else { !*word };
+            let wanted = wanted >> (at % 64);
+            if wanted != 0 {
+                return at + wanted.trailing_zeros() as usize;
+            }
+            at = (at / 64 + 1) * 64;
+        }
+        STRETCHES
+    }
 }
 
 /// [`Mapping::perms`]: loads allowed.
@@ -433,9 +477,36 @@ impl Manifest {
 
 #[cfg(test)]
 mod tests {
-    use super::{IMAGE_OFFSET, Manifest, PART_BODY, PART_LOADER};
+    use super::{IMAGE_OFFSET, Manifest, PART_BODY, PART_LOADER, Part, STRETCHES};
     use crate::Range;
     use zerocopy::FromZeros;
+
+    #[test]
+    fn blank_stretches_are_left_out() {
+        let mut part = Part::new_zeroed();
+        let content = |part: &Part| {
+            let mut content = part.content();
+            [(); 4].map(|()| content.next().map(|run| (run.base, run.size)))
+        };
+        assert_eq!(content(&part), [None; 4]);
+        // 256 bytes each, as 128 would not reach; the last is not whole.
+        part.size = 128 * STRETCHES as u64 + 100;
+        assert_eq!(part.stretch(), 256);
+        let all = part.size;
+        assert_eq!(content(&part), [Some((0, all)), None, None, None]);
+        // The first, the last of a word and the first two of the next one, the last.
+        part.blank = [1 | 1 << 63, 3, 1, 0];
+        let runs = [(0x100, 62 * 0x100), (66 * 0x100, 62 * 0x100)].map(Some);
+        assert_eq!(content(&part), [runs[0], runs[1], None, None]);
+        part.blank = [u64::MAX; 4];
+        assert_eq!(content(&part), [None; 4]);
+        // However large, it ends, and within the part.
+        part.size = u64::MAX;
+        part.blank = [2, 0, 0, 0];
+        let stretch = part.stretch();
+        let rest = (2 * stretch, u64::MAX - 2 * stretch);
+        assert_eq!(content(&part), [Some((0, stretch)), Some(rest), None, None]);
+    }
 
     #[test]
     fn the_frame_is_what_is_left() {

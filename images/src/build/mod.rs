@@ -32,7 +32,7 @@ use anchorite_spec::Range;
 use anchorite_spec::manifest::{
     ARCH_POWER9, CODEC_LZ4, CODEC_NONE, CODEC_ZSTD, IMAGE_OFFSET, PART_BODY, PART_GUEST_TREE,
     PART_INITRD, PART_KERNEL, PART_LOADER, PART_OWN_TABLES, PART_RTAS, PART_TABLES, Part,
-    SPACE_GUEST, SPACE_HOST, SPACE_IMAGE,
+    SPACE_GUEST, SPACE_HOST, SPACE_IMAGE, STRETCHES,
 };
 use anyhow::Context;
 
@@ -390,7 +390,7 @@ fn guest_draft(kind: u32, dest: u64, bytes: Vec<u8>, memory_size: u64) -> Draft 
 
 /// A part that is stored as is. Its offset is filled in when it is placed.
 fn part(kind: u32, space: u32, dest: u64, bytes: &[u8], memory_size: u64) -> Part {
-    Part {
+    let mut part = Part {
         kind,
         codec: CODEC_NONE,
         space,
@@ -401,7 +401,15 @@ fn part(kind: u32, space: u32, dest: u64, bytes: &[u8], memory_size: u64) -> Par
         memory_size,
         unpacked_size: bytes.len() as u64,
         digest: digest(bytes),
+        blank: [0; STRETCHES / 64],
+    };
+    if space == SPACE_HOST {
+        for (n, stretch) in bytes.chunks(part.stretch() as usize).enumerate() {
+            let blank = stretch.iter().all(|byte| *byte == 0);
+            part.blank[n / 64] |= u64::from(blank) << (n % 64);
+        }
     }
+    part
 }
 
 /// The image must fit where the machine has it, and the partition it is flashed to.

@@ -4,6 +4,7 @@
 //! The manifest says what the guest may reach; the tables say what it can reach. The claims hold
 //! the tables against the manifest, and the manifest against itself and against the platform: an
 //! image whose manifest allows too much is refused as well as one whose tables do.
+mod blank;
 mod calls;
 mod masters;
 mod own;
@@ -301,6 +302,7 @@ impl Image<'_> {
             claim(space != SPACE_HOST || self.manifest.firmware.contains(range), || {
                 format!("part `{name}` goes to {}", units::range(range))
             })?;
+            self.blank(part)?;
         }
         Ok(())
     }

@@ -169,64 +169,84 @@ pub fn sync() {
     unsafe { asm!("sync", options(nostack)) };
 }
 
-/// Makes code that was just written executable: `len` bytes at `start`.
-///
-/// # Safety
-/// The range must be mapped memory.
-pub unsafe fn flush_code(start: u64, len: u64) {
-    let mut line = start & !127;
-    while line < start + len {
-        // SAFETY: cache operations on memory that the caller vouched for.
-        unsafe { asm!("dcbst 0, {0}", "sync", "icbi 0, {0}", in(reg) line, options(nostack)) };
-        line += 128;
-    }
-    // SAFETY: barriers.
-    unsafe { asm!("sync", "isync", options(nostack)) };
+/// Bytes of a cache block.
+pub const BLOCK: u64 = 128;
+/// Bytes of a row of blocks: what one turn of a loop over them takes.
+const ROW: u64 = 8 * BLOCK;
+
+/// Does something to each cache block of the row at an address.
+macro_rules! row {
+    ($operation:literal, $row:expr) => {
+        asm!(concat!($operation, " 0, {0}"), concat!($operation, " {1}, {0}"),
+             concat!($operation, " {2}, {0}"), concat!($operation, " {3}, {0}"),
+             concat!($operation, " {4}, {0}"), concat!($operation, " {5}, {0}"),
+             concat!($operation, " {6}, {0}"), concat!($operation, " {7}, {0}"),
+             in(reg) $row, in(reg_nonzero) BLOCK, in(reg_nonzero) 2 * BLOCK,
+             in(reg_nonzero) 3 * BLOCK, in(reg_nonzero) 4 * BLOCK, in(reg_nonzero) 5 * BLOCK,
+             in(reg_nonzero) 6 * BLOCK, in(reg_nonzero) 7 * BLOCK, options(nostack))
+    };
 }
 
-/// Zeroes whole cache blocks: both addresses are multiples of 128.
+/// Makes code that was just written executable: `len` bytes at `start`. What has been stored is
+/// written back first, all of it, and only then instructions are forgotten (Power ISA 3.0B, Book II,
+/// 1.8).
+///
+/// # Safety
+/// All KiB that the range touches must be memory.
+pub unsafe fn flush_code(start: u64, len: u64) {
+    let rows = || (start / ROW..(start + len).div_ceil(ROW)).map(|row| row * ROW);
+    // SAFETY: cache operations on memory that the caller vouched for, and barriers.
+    unsafe {
+        rows().for_each(|row| row!("dcbst", row));
+        sync();
+        rows().for_each(|row| row!("icbi", row));
+        asm!("sync", "isync", options(nostack));
+    }
+}
+
+/// Zeroes whole cache blocks: both addresses are multiples of [`BLOCK`].
 ///
 /// # Safety
 /// The range must be memory that nothing else uses.
 pub unsafe fn zero_blocks(start: u64, end: u64) {
     let mut block = start;
-    while end.saturating_sub(block) >= 512 {
-        // SAFETY: the caller vouched for the range; the core's block size is 128 bytes.
-        unsafe {
-            asm!("dcbz 0, {0}", "dcbz {1}, {0}", "dcbz {2}, {0}", "dcbz {3}, {0}",
-                 in(reg) block, in(reg_nonzero) 128, in(reg_nonzero) 256, in(reg_nonzero) 384,
-                 options(nostack));
-        }
-        block += 512;
+    while end.saturating_sub(block) >= ROW {
+        // SAFETY: the caller vouched for the range.
+        unsafe { row!("dcbz", block) };
+        block += ROW;
     }
     while block < end {
         // SAFETY: as above.
         unsafe { asm!("dcbz 0, {0}", in(reg) block, options(nostack)) };
-        block += 128;
+        block += BLOCK;
     }
     sync();
 }
 
-/// Copies `len` bytes, by whole cache blocks where both addresses are multiples of 16.
+/// Copies `len` bytes, sixteen at a time where both addresses are multiples of that.
 ///
 /// # Safety
 /// As [`core::ptr::copy_nonoverlapping`].
 pub unsafe fn copy(from: u64, to: u64, len: u64) {
-    let by_blocks = if (from | to).is_multiple_of(16) { len & !127 } else { 0 };
+    /// Bytes copied in one turn.
+    const TURN: u64 = 256;
+    let by_turns = if (from | to).is_multiple_of(16) { len - len % TURN } else { 0 };
     let mut done = 0;
-    while done < by_blocks {
-        // SAFETY: the caller vouched for the ranges, of which this is a block. r4 to r11 are four
+    while done < by_turns {
+        // SAFETY: the caller vouched for the ranges, of which this is a part. r4 to r11 are four
         // pairs, as `lq` and `stq` want them.
         unsafe {
-            asm!("lq 4, 0({from})", "lq 6, 16({from})", "lq 8, 32({from})", "lq 10, 48({from})",
-                 "stq 4, 0({to})", "stq 6, 16({to})", "stq 8, 32({to})", "stq 10, 48({to})",
-                 "lq 4, 64({from})", "lq 6, 80({from})", "lq 8, 96({from})", "lq 10, 112({from})",
-                 "stq 4, 64({to})", "stq 6, 80({to})", "stq 8, 96({to})", "stq 10, 112({to})",
+            asm!(".irp k, 0,64,128,192",
+                 "lq 4, \\k({from})", "lq 6, \\k + 16({from})",
+                 "lq 8, \\k + 32({from})", "lq 10, \\k + 48({from})",
+                 "stq 4, \\k({to})", "stq 6, \\k + 16({to})",
+                 "stq 8, \\k + 32({to})", "stq 10, \\k + 48({to})",
+                 ".endr",
                  from = in(reg_nonzero) from + done, to = in(reg_nonzero) to + done,
                  out("r4") _, out("r5") _, out("r6") _, out("r7") _,
                  out("r8") _, out("r9") _, out("r10") _, out("r11") _, options(nostack));
         }
-        done += 128;
+        done += TURN;
     }
     // SAFETY: the rest of the same ranges.
     unsafe {

@@ -299,6 +299,15 @@ pub unsafe fn zero(start: u64, end: u64) {
     unsafe { cpu::zero(start, end) };
 }
 
+/// Zeroes memory that begins and ends anywhere.
+///
+/// # Safety
+/// The range must be memory that nothing else uses.
+pub unsafe fn clear(start: u64, len: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { core::ptr::write_bytes(start as *mut u8, 0, len as usize) };
+}
+
 /// Copies memory; both addresses are multiples of 64.
 ///
 /// # Safety

@@ -165,6 +165,22 @@ pub unsafe fn zero(start: u64, end: u64) {
     unsafe { cpu::zero_blocks(start, end) };
 }
 
+/// Zeroes memory that begins and ends anywhere.
+///
+/// # Safety
+/// The range must be memory that nothing else uses.
+pub unsafe fn clear(start: u64, len: u64) {
+    let end = start + len;
+    let first = start.next_multiple_of(cpu::BLOCK).min(end);
+    let last = (end - end % cpu::BLOCK).max(first);
+    // SAFETY: the caller's promise.
+    unsafe {
+        core::ptr::write_bytes(start as *mut u8, 0, (first - start) as usize);
+        cpu::zero_blocks(first, last);
+        core::ptr::write_bytes(last as *mut u8, 0, (end - last) as usize);
+    }
+}
+
 /// Copies memory.
 ///
 /// # Safety
