@@ -194,7 +194,7 @@ fn deaths_leave_words() -> Result<()> {
 }
 
 /// From the loader's first instruction to the guest's, without digests, unpacking and zeroing, in
-/// each form and with one vCPU and four. Counted: a tick of `max`'s counter is an instruction then.
+/// each form, guarded too, and with one vCPU and four. Counted: a tick of `max`'s counter is an instruction then.
 /// What is packed and zeroed does not matter, so it is little.
 fn set_up_takes_few_instructions() -> Result<()> {
     const MOST: u64 = 100_000;
@@ -205,8 +205,10 @@ fn set_up_takes_few_instructions() -> Result<()> {
     std::fs::write(&kernel, off.map(u32::to_le_bytes).as_flattened())?;
     let kernel = kernel.to_str().context("no UTF-8 path")?;
     for vcpus in ["1", "4"] {
-        for form in ["arm64-image", "flat", "elf"] {
+        let direct = ["arm64-image", "flat", "elf"].map(|form| (form, "direct"));
+        for (form, interrupts) in direct.into_iter().chain([("arm64-image", "guarded")]) {
             let form_set = format!("board.boot={form}");
+            let interrupts_set = format!("guest.interrupts={interrupts}");
             let mut arguments = vec!["--guest", kernel, "--vcpus", vcpus];
             for set in [
                 "firmware.debug_boot=true",
@@ -216,17 +218,21 @@ fn set_up_takes_few_instructions() -> Result<()> {
                 "guest.compression=none",
                 "guest.memory.0.size=4MiB",
                 &form_set,
+                &interrupts_set,
             ] {
                 arguments.extend(["--set", set]);
             }
-            let name = format!("arm64-phases-{form}-{vcpus}");
+            let name = format!("arm64-phases-{form}-{interrupts}-{vcpus}");
             let image = image_of(&arm64_board(), &name, &arguments)?;
             let run = Guest::start(&image.path, &["--icount", "--cpu", "max"])?;
             let ended = run.end()?;
             ended.expect(0, "the guest powered off")?;
             let ticks = |phase| ended.boot_ticks(phase, Some(1_000_000_000));
             let set_up = ticks("set-up")?;
-            ensure!(set_up <= MOST && set_up > 10_000, "{form}, {vcpus} vCPUs: {set_up}");
+            ensure!(
+                set_up <= MOST && set_up > 10_000,
+                "{form}, {interrupts}, {vcpus} vCPUs: {set_up}"
+            );
             for phase in ["digests", "unpacking", "zeroing", "report"] {
                 ensure!(ticks(phase)? > 0, "{phase}");
             }

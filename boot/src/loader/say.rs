@@ -29,8 +29,23 @@ pub fn raw(text: fmt::Arguments) {
 /// Says what the guest can reach.
 pub fn mappings(manifest: &Manifest) {
     for mapping in manifest.mappings() {
-        let (name, guest) = (mapping.name.as_str(), mapping.guest);
-        say!("map {name} guest {guest:#x} size {:#x} host {:#x}", mapping.size, mapping.host);
+        let [guest, size, host] = [mapping.guest, mapping.size, mapping.host].map(Hex);
+        say!("map {} guest {guest} size {size} host {host}", mapping.name.as_str());
+    }
+}
+
+/// A number as `{:#x}` shows it, with a third of the instructions.
+struct Hex(u64);
+
+impl fmt::Display for Hex {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let mut text = *b"0x0000000000000000";
+        let digits = (67 - (self.0 | 1).leading_zeros() as usize) / 4;
+        for (n, digit) in text[2..2 + digits].iter_mut().rev().enumerate() {
+            *digit = b"0123456789abcdef"[(self.0 >> (4 * n) & 15) as usize];
+        }
+        // SAFETY: digits and letters.
+        f.write_str(unsafe { core::str::from_utf8_unchecked(&text[..2 + digits]) })
     }
 }
 

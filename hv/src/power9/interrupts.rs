@@ -24,21 +24,29 @@ pub const QUEUE_SHIFT: u64 = 16;
 
 /// How a source begins, and what masking it by its priority leaves: its number is that of the source.
 const fn reset_route(lisn: u32) -> Assignment {
-    Assignment { route: Route { server: 0, priority: MASKED, eisn: lisn }, masked: false }
+    Assignment { server: 0, priority: MASKED, eisn: lisn, masked: false }
 }
 
 /// Where a source goes, and whether it is masked there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Assignment {
-    route: Route,
+    server: u8,
+    priority: u8,
     masked: bool,
+    eisn: u32,
 }
+const _: () = assert!(VCPUS <= 1 << 8, "a server's number is a byte");
 
 impl Assignment {
     /// What the interrupt controller is told.
     const fn effective(self) -> Route {
-        let priority = if self.masked { MASKED } else { self.route.priority };
-        Route { priority, ..self.route }
+        let priority = if self.masked { MASKED } else { self.priority };
+        Route { priority, ..self.route() }
+    }
+
+    /// What the guest is told.
+    const fn route(self) -> Route {
+        Route { server: self.server as u32, priority: self.priority, eisn: self.eisn }
     }
 }
 
@@ -54,7 +62,8 @@ pub struct Queue {
 /// What the guest configured.
 pub struct Interrupts {
     sources: u32,
-    assignment: [Assignment; SOURCES],
+    /// Of the sources that no longer are as they began.
+    assignment: [Option<Assignment>; SOURCES],
     queue: [[Option<Queue>; PRIORITIES]; VCPUS],
 }
 
@@ -63,8 +72,11 @@ impl Interrupts {
     #[must_use]
     pub fn new(sources: u32) -> Self {
         let sources = sources.min(SOURCES as u32);
-        let assignment = core::array::from_fn(|lisn| reset_route(lisn as u32));
-        Self { sources, assignment, queue: [[None; PRIORITIES]; VCPUS] }
+        Self { sources, assignment: [None; SOURCES], queue: [[None; PRIORITIES]; VCPUS] }
+    }
+
+    fn assignment(&self, lisn: u32) -> Assignment {
+        self.assignment[lisn as usize].unwrap_or(reset_route(lisn))
     }
 
     fn source(&self, lisn: u64, blame: HcallError) -> Result<u32, HcallError> {
@@ -117,16 +129,16 @@ pub fn set_source_config<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> 
         let server = server(v, target, HcallError::P3)?;
         let priority = priority(prio, HcallError::P4)?;
         let eisn = if flags & SET_EISN == 0 {
-            interrupts.assignment[lisn as usize].route.eisn
+            interrupts.assignment(lisn).eisn
         } else if eisn >> 31 == 0 {
             eisn as u32
         } else {
             return Err(HcallError::P5);
         };
-        Assignment { route: Route { server, priority, eisn }, masked: flags & MASK != 0 }
+        Assignment { server: server as u8, priority, eisn, masked: flags & MASK != 0 }
     };
     v.machine.route_source(lisn, assignment.effective()).map_err(|_| HcallError::Hardware)?;
-    interrupts.assignment[lisn as usize] = assignment;
+    interrupts.assignment[lisn as usize] = Some(assignment);
     done()
 }
 
@@ -135,7 +147,7 @@ pub fn get_source_config<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> 
     no_flags_but(ctx.gpr[4], 0)?;
     let interrupts = v.shared.interrupts.lock();
     let lisn = interrupts.source(ctx.gpr[5], HcallError::P2)?;
-    let route = interrupts.assignment[lisn as usize].route;
+    let route = interrupts.assignment(lisn).route();
     ctx.gpr[4] = u64::from(route.server);
     ctx.gpr[5] = u64::from(route.priority);
     ctx.gpr[6] = u64::from(route.eisn);
@@ -249,9 +261,9 @@ pub fn clear<M: Power9>(v: &mut Vcpu<M>) -> Result<(), HardwareError> {
     let mut interrupts = v.shared.interrupts.lock();
     for lisn in 0..interrupts.sources {
         let at_first = reset_route(lisn);
-        if interrupts.assignment[lisn as usize] != at_first {
+        if interrupts.assignment(lisn) != at_first {
             v.machine.route_source(lisn, at_first.effective())?;
-            interrupts.assignment[lisn as usize] = at_first;
+            interrupts.assignment[lisn as usize] = None;
         }
         // The guest switches its sources on by itself, with no exit that would tell.
         v.machine.esb_load(lisn, ESB_OFF);

@@ -161,7 +161,7 @@ impl Bare {
         Ok(())
     }
 
-    /// Sets XIVE up with its tables at `tables`.
+    /// Sets XIVE up with its tables at `tables`, where all is zero.
     ///
     /// # Safety
     /// As [`Tables::new`].

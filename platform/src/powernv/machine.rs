@@ -209,6 +209,25 @@ impl PowerNv {
         self.board.info.esb[lisn as usize] + (1 << PAGE_SHIFT)
     }
 
+    /// Serves what stands in the thread's own queue, which was acknowledged, and opens its ring again.
+    fn own_events(&mut self) -> HviSource {
+        let mut source = None;
+        while let Some(number) = self.take_own_event() {
+            if number == KICK_EVENT {
+                // SAFETY: OPAL named this page as the source's; a load at its start is the
+                // end-of-interrupt. A kick from now on is another one.
+                let _ = unsafe { cpu::load64(self.core().kick_manage) };
+                source = source.or(Some(HviSource::Kick));
+            } else {
+                self.serve_opal(number);
+                source = Some(HviSource::Firmware);
+            }
+        }
+        self.tima.open_own();
+        // Two of OPAL's may share one notification, and the second then finds the queue empty.
+        source.unwrap_or(HviSource::Firmware)
+    }
+
     /// The next event of the thread's own queue, left there: a big-endian word whose top bit is the
     /// generation.
     fn own_event(&self) -> Option<u32> {
@@ -385,14 +404,23 @@ impl Power9 for PowerNv {
         // SAFETY: only the guest and the idle state notice the decrementer, which is put back below;
         // handlers run with EE = 0, and `self.lpcr` is what is in the register. With HEIC the guest's
         // interrupts wake nobody.
-        unsafe {
+        let notified = unsafe {
             mtspr::<{ spr::DEC }>(LONG);
             mtspr::<{ spr::LPCR }>(self.lpcr & !lpcr::PECE | timer | lpcr::HEIC);
-            cpu::stop();
+            // Nobody here is concerned with what else ends the sleep, such as a hypervisor decrementer
+            // that expired before a guest was there to take it: in QEMU that ends each.
+            let notified = loop {
+                cpu::stop();
+                let notified = self.tima.acknowledge_own();
+                if notified || timer != 0 || cpu::timebase() >= self.heartbeat_at {
+                    break notified;
+                }
+            };
             mtspr::<{ spr::LPCR }>(self.lpcr);
             mtspr::<{ spr::DEC }>(until.wrapping_sub(cpu::timebase()));
-        }
-        let source = self.virtualization_interrupt();
+            notified
+        };
+        let source = if notified { self.own_events() } else { HviSource::Spurious };
         if cpu::timebase() >= self.heartbeat_at {
             self.heartbeat();
         } else if source == HviSource::Spurious {
@@ -457,24 +485,10 @@ impl Power9 for PowerNv {
     }
 
     fn virtualization_interrupt(&mut self) -> HviSource {
-        if !self.tima.acknowledge_own() {
-            return HviSource::Spurious;
+        match self.tima.acknowledge_own() {
+            true => self.own_events(),
+            false => HviSource::Spurious,
         }
-        let mut source = None;
-        while let Some(number) = self.take_own_event() {
-            if number == KICK_EVENT {
-                // SAFETY: OPAL named this page as the source's; a load at its start is the
-                // end-of-interrupt. A kick from now on is another one.
-                let _ = unsafe { cpu::load64(self.core().kick_manage) };
-                source = source.or(Some(HviSource::Kick));
-            } else {
-                self.serve_opal(number);
-                source = Some(HviSource::Firmware);
-            }
-        }
-        self.tima.open_own();
-        // Two of OPAL's may share one notification, and the second then finds the queue empty.
-        source.unwrap_or(HviSource::Firmware)
     }
 
     fn maintenance_interrupt(&mut self) -> Result<(), HardwareError> {

@@ -170,6 +170,7 @@ impl Opal {
 
     /// Writes all of `bytes`, giving OPAL a bounded number of chances to drain its buffer. For the
     /// firmware's own lines before the guest runs and after it has ended.
+    #[inline(never)]
     pub fn console_print(&self, bytes: &[u8]) {
         let mut rest = bytes;
         for _ in 0..100_000 {

@@ -6,7 +6,7 @@
 //! none, and no real machine starts without OPAL.
 use core::ptr;
 
-use super::core::{load64, store64, sync, zero_blocks};
+use super::core::{load64, store64, sync};
 
 /// The chip's control registers.
 const XSCOM: u64 = 0x0006_03FC_0000_0000;
@@ -70,10 +70,8 @@ impl Tables {
         u64::from_be(unsafe { ptr::read_volatile(slot) })
     }
 
-    /// Fills the tables, gives the controller its windows and tables, and enables the threads.
+    /// Fills the tables, which are all zero, gives the controller its windows and tables, and enables the threads.
     pub fn set_up(self, threads: impl Iterator<Item = u32>) {
-        // SAFETY: as above; a table is a multiple of 64 KiB long and on such a border.
-        unsafe { zero_blocks(self.0, self.0 + TABLES * TABLE) };
         for word in 0..SOURCES / SOURCES_PER_STATE {
             self.put64(1, word, 0x5555_5555_5555_5555);
         }
@@ -204,14 +202,13 @@ fn windows() {
 fn domains() {
     const AUTO_INCREMENT: u64 = bit(0);
     const SOURCE_SETS: u64 = 48;
-    const SETS: u64 = 64;
+    const QUEUE_SETS: u64 = 16;
     ic(TABLE_ADDRESS, AUTO_INCREMENT | bit(15));
-    for set in 0..SETS {
-        let entry = match set {
-            ..SOURCE_SETS => 1 << 62 | set << 32,
-            _ => 2 << 62 | (set - SOURCE_SETS) << 32,
-        };
-        ic(TABLE_DATA, entry | BLOCK << 48);
+    for set in 0..SOURCE_SETS {
+        ic(TABLE_DATA, 1 << 62 | BLOCK << 48 | set << 32);
+    }
+    for set in 0..QUEUE_SETS {
+        ic(TABLE_DATA, 2 << 62 | BLOCK << 48 | set << 32);
     }
     ic(TABLE_ADDRESS, AUTO_INCREMENT | bit(14));
     for index in 0..16 {

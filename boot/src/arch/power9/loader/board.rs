@@ -140,8 +140,11 @@ impl Facts {
         match text(kind) {
             b"memory" => self.memory.add(node),
             b"cpu" => {
-                self.add_core(cell(node, "reg").unwrap_or(0));
-                self.timebase_hz = u64::from(cell(node, "timebase-frequency").unwrap_or(0));
+                self.add_core(first_cell(node.property("reg")));
+                // It is one for all cores.
+                if self.timebase_hz == 0 {
+                    self.timebase_hz = first_cell(node.property("timebase-frequency")).into();
+                }
             }
             _ => {}
         }
@@ -164,7 +167,7 @@ impl Facts {
 
     #[inline(never)]
     fn add_opal(&mut self, node: &Node) {
-        self.heartbeat_ms = u64::from(cell(node, "ibm,heartbeat-ms").unwrap_or(0));
+        self.heartbeat_ms = first_cell(node.property("ibm,heartbeat-ms")).into();
         let Some(list) = node.property("opal-interrupts") else { return };
         for word in list.chunks_exact(4).take(OPAL_INTERRUPTS) {
             self.opal_interrupt[self.opal_interrupts] =
@@ -174,9 +177,9 @@ impl Facts {
     }
 }
 
-/// A property's first cell.
-fn cell(node: &Node, name: &str) -> Option<u32> {
-    node.property(name)?.get(..4)?.try_into().ok().map(u32::from_be_bytes)
+/// A property's first cell; 0 if there is none.
+fn first_cell(value: Option<&[u8]>) -> u32 {
+    value.and_then(<[u8]>::first_chunk).map_or(0, |cell| u32::from_be_bytes(*cell))
 }
 
 /// Puts into `info` what the resident firmware needs of the machine.

@@ -8,9 +8,11 @@ use anchorite_platform::powernv::{Below, xive};
 use anchorite_spec::End;
 use anchorite_spec::Range;
 use anchorite_spec::manifest::{MAP_BOOT_LEAF, Manifest};
+use anchorite_spec::phases::Phase;
 use anchorite_tables::radix::fill_boot_leaf;
 
 use super::board::Facts;
+use crate::clock::timed;
 use crate::end::end;
 
 /// The priority of a thread's own queue.
@@ -27,13 +29,16 @@ const SET_PQ_00: u64 = 0xc00;
 
 /// Sets everything up and records it in `info`.
 pub fn set_up(below: &Below, manifest: &Manifest, facts: &Facts, info: &mut BootInfo) {
+    let queues = Range::new(own_queue(manifest, 0), u64::from(manifest.vcpus) << OWN_QUEUE_SHIFT);
+    clear(queues);
     match below {
         Below::Opal(opal) => done("XIVE_RESET", opal.xive_exploit()),
         Below::Bare(bare) => {
-            info.xive_tables =
-                queues(manifest, manifest.vcpus.into()).next_multiple_of(xive::TABLE);
-            // SAFETY: memory between the threads' queues and the loader's stack.
-            unsafe { bare.xive_set_up(info.xive_tables, facts.threads(manifest)) };
+            let tables = (queues.base + queues.size).next_multiple_of(xive::TABLE);
+            clear(Range::new(tables, xive::TABLES * xive::TABLE));
+            info.xive_tables = tables;
+            // SAFETY: the memory that was cleared.
+            unsafe { bare.xive_set_up(tables, facts.threads(manifest)) };
         }
     }
     let order = manifest.vcpus.next_power_of_two().trailing_zeros();
@@ -44,6 +49,13 @@ pub fn set_up(below: &Below, manifest: &Manifest, facts: &Facts, info: &mut Boot
         info.core[vcpu] = core(below, manifest, info.guest_vp, vcpu as u64, thread);
     }
     opal_interrupts(below, facts, info);
+}
+
+/// Clears memory between the findings and the loader's stack.
+fn clear(range: Range) {
+    // SAFETY: the manifest gives both, and the board's memory for them has room for all that lies
+    // between them.
+    timed(Phase::Zeroing, || unsafe { cpu::zero_blocks(range.base, range.base + range.size) });
 }
 
 fn done<T>(call: &str, result: Result<T, OpalError>) -> T {
@@ -99,18 +111,16 @@ fn fill(manifest: &Manifest, guest: u64, host: u64) {
 }
 
 /// Where a vCPU's thread has its own queue.
-fn queues(manifest: &Manifest, vcpu: u64) -> u64 {
+fn own_queue(manifest: &Manifest, vcpu: u64) -> u64 {
     let findings = manifest.boot_stack.base + size_of::<BootInfo>() as u64;
     findings.next_multiple_of(1 << OWN_QUEUE_SHIFT) + (vcpu << OWN_QUEUE_SHIFT)
 }
 
 /// One vCPU's core: its virtual processor, and its thread's own queue with a source for kicks.
 fn core(below: &Below, manifest: &Manifest, first: u64, vcpu: u64, thread: u32) -> Core {
-    let own_queue = queues(manifest, vcpu);
-    // SAFETY: memory between the findings and the loader's stack, both of which the manifest gives.
-    unsafe { cpu::zero_blocks(own_queue, own_queue + (1 << OWN_QUEUE_SHIFT)) };
+    let own_queue = own_queue(manifest, vcpu);
     let page = Some((own_queue, OWN_QUEUE_SHIFT));
-    // SAFETY: the same memory, which nobody else uses.
+    // SAFETY: memory that `set_up` has cleared, and that nobody else uses.
     let queue = unsafe { below.xive_set_queue(thread.into(), OWN_PRIORITY, page) };
     done("XIVE_SET_QUEUE_INFO", queue);
     let kick = done("XIVE_ALLOCATE_IRQ", below.xive_allocate_irq(None));

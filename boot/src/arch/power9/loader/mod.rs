@@ -34,8 +34,14 @@ pub const EPITAPH_WINDOW: Range = Range::new(low::MEMORY.size, 0x2000_0000 - low
 
 /// Entered by `start.S`. Never returns.
 #[unsafe(no_mangle)]
-extern "C" fn loader_main(tree: *const u8, opal_base: u64, opal_entry: u64, own: u64) -> ! {
-    clock::started(ticks());
+extern "C" fn loader_main(
+    tree: *const u8,
+    opal_base: u64,
+    opal_entry: u64,
+    own: u64,
+    started: u64,
+) -> ! {
+    clock::started(started);
     // SAFETY: skiboot handed these over, or there is none and this thread alone runs; HRMOR is 0 and
     // the machine is in real mode.
     let below = BELOW.0.get_or_init(|| unsafe {

@@ -3,7 +3,7 @@
  * The loader's first instructions, at whatever address skiboot put the image, or at real 0x10.
  *
  * In:       r3 = device tree, r8 = OPAL base, r9 = OPAL entry; real mode, HV, EE = 0, big-endian.
- * Out:      loader_main(tree, OPAL base, OPAL entry, own address, header), little-endian, relocated,
+ * Out:      loader_main(tree, OPAL base, OPAL entry, own address, timebase), little-endian, relocated,
  *           on the stack that the builder chose. Never returns.
  *
  * The header's words are filled in by the builder.
@@ -21,6 +21,7 @@ loader_start:
     .balign 128                         /* 0x40: anchorite_spec::Trust */
     TO_LITTLE_ENDIAN 28
     addi    31, 10, -0xa0               /* r10 = this address */
+    mftb    12
     /* Without OPAL all threads come at once: thread 0 boots, the others wait for a doorbell and
        then for the two words of Bare::GATE, who is meant and where to go. An expired decrementer
        would end every stop at once. */
@@ -60,6 +61,7 @@ loader_start:
     b       2b
 3:  addis   2, 10, (.TOC. - 1b)@ha
     addi    2, 2, (.TOC. - 1b)@l
+    mr      7, 12
     bl      loader_main
     nop
     b       .
