@@ -95,6 +95,7 @@ fn set_up_takes_few_instructions() -> Result<()> {
         ended.expect(0, "the guest powered off")?;
         let ticks = |phase| ended.boot_ticks(phase, Some(HZ));
         let instructions = ticks("set-up")? * 125 / 64;
+        println!("set-up with {vcpus} vCPUs: {instructions} instructions");
         ensure!(instructions <= MOST && instructions > 10_000, "{vcpus} vCPUs: {instructions}");
         for phase in ["digests", "unpacking", "zeroing"] {
             ensure!(ticks(phase)? > 0, "{phase}");

@@ -44,8 +44,7 @@ impl fmt::Display for Hex {
         for (n, digit) in text[2..2 + digits].iter_mut().rev().enumerate() {
             *digit = b"0123456789abcdef"[(self.0 >> (4 * n) & 15) as usize];
         }
-        // SAFETY: digits and letters.
-        f.write_str(unsafe { core::str::from_utf8_unchecked(&text[..2 + digits]) })
+        f.write_str(core::str::from_utf8(&text[..2 + digits]).map_err(|_| fmt::Error)?)
     }
 }
 

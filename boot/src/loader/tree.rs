@@ -115,35 +115,10 @@ pub fn names(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text(list));
     core::iter::from_fn(move || {
         let names = rest?;
-        let (name, others) = names.split_at(first_zero(names));
+        let (name, others) = names.split_at(memchr::memchr(0, names).unwrap_or(names.len()));
         rest = others.split_first().map(|(_, others)| others);
         Some(name)
     })
-}
-
-/// Where the first zero is, or the bytes' end. Eight bytes at a time: a machine's tree has kilobytes of
-/// names.
-fn first_zero(bytes: &[u8]) -> usize {
-    // Its lowest bit is in the first byte that is 0.
-    let zeros = |word: &[u8; 8]| {
-        let word = u64::from_le_bytes(*word);
-        word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080
-    };
-    let mut rest = bytes;
-    while let Some((word, behind)) = rest.split_first_chunk() {
-        let zeros = zeros(word);
-        if zeros != 0 {
-            return bytes.len() - rest.len() + zeros.trailing_zeros() as usize / 8;
-        }
-        rest = behind;
-    }
-    match bytes.last_chunk() {
-        // No zero is in what was looked at before.
-        Some(last) => {
-            (bytes.len() - 8 + zeros(last).trailing_zeros() as usize / 8).min(bytes.len())
-        }
-        None => rest.iter().position(|byte| *byte == 0).unwrap_or(bytes.len()),
-    }
 }
 
 /// The n-th pair of a `reg` with two cells each, or the empty range.

@@ -70,7 +70,8 @@ impl Tables {
         u64::from_be(unsafe { ptr::read_volatile(slot) })
     }
 
-    /// Fills the tables, which are all zero, gives the controller its windows and tables, and enables the threads.
+    /// Fills the tables, which are all zero, gives the controller its windows and tables, and enables
+    /// the threads.
     pub fn set_up(self, threads: impl Iterator<Item = u32>) {
         for word in 0..SOURCES / SOURCES_PER_STATE {
             self.put64(1, word, 0x5555_5555_5555_5555);
