@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 
 use anchorite_spec::{End, ExitReason};
 
-use super::board::{HviSource, Power9};
+use super::board::{HviSource, Power9, StorageFault};
 use super::context::{GuestContext, HSRR_FLAG};
 use super::nmi::Cause;
 use super::regs::{msr, program, storage, vector};
@@ -134,7 +134,19 @@ fn data_storage<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
         return Action::Resume;
     }
     v.count(ExitReason::Hdsi);
-    v.machine.arm_storage_fault();
+    let action = reported_data_storage(v, ctx, &fault);
+    // A run that ends here names this cause in its last words.
+    if action == Action::Resume {
+        v.machine.arm_storage_fault();
+    }
+    action
+}
+
+fn reported_data_storage<M: Power9>(
+    v: &mut Vcpu<M>,
+    ctx: &mut GuestContext,
+    fault: &StorageFault,
+) -> Action {
     if fault.hdsisr & storage::TABLE_WALK != 0 {
         // The guest's own tables point at nothing: its page fault, as it would be on bare metal.
         report::guest_fault(v, ctx, "walk of its own tables", Some(fault.asdr), "page fault");
@@ -200,7 +212,6 @@ fn maintenance<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
 
 #[cfg(test)]
 mod tests {
-    use super::super::board::StorageFault;
     use super::super::fake::{Fake, context, total, vcpu};
     use super::super::regs::lpcr;
     use super::*;

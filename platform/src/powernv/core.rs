@@ -125,6 +125,7 @@ pub fn clear_guest_registers() {
     clear!(26 27 19 18 48 272 273 274 275 29 61 157 159 144 153 17 815 256 806 804 805
            798 785 786 787 788 789 790 791 792 796 797 784);
     clear_segments();
+    arm_storage_fault();
     // SAFETY: the firmware itself uses none of these registers, which are made accessible for the
     // moment. The words are `xxlxor n, n, n` for both halves of the vector-scalar registers, which the
     // firmware's compiler is told not to know, then `mtfsf 0xff, f0` and `mtvscr v0`.

@@ -276,7 +276,6 @@ unsafe fn own_core(context: *mut GuestContext) {
         cpu::sync();
         mtspr::<{ spr::HID0 }>(mfspr::<{ spr::HID0 }>() & !HID0_ATTN | HID0_OURS);
         mtspr::<{ spr::HMER }>(0);
-        cpu::arm_storage_fault();
         // Machine checks from now on come to the vectors instead of stopping the machine.
         asm!("mfmsr {0}", "ori {0}, {0}, 0x1000", "mtmsrd {0}", out(reg) _, options(nostack));
         cpu::tlb_invalidate(OWN_LPID, None, Scope::All);
