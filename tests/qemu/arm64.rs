@@ -9,7 +9,9 @@ use anchorite_tests::image::{Image, image_of};
 use anchorite_tests::kexec::{self, ARM64, CRASH_MEMORY};
 use anchorite_tests::monitor::Monitor;
 use anchorite_tests::stats::QemuLog;
-use anchorite_tests::{Tests, arm64_board, facilities, live, restart, stats, told, wait_until};
+use anchorite_tests::{
+    Tests, arm64_board, boots, facilities, live, restart, stats, told, wait_until,
+};
 use anyhow::{Context, Result, ensure};
 
 use crate::arm64_boots::{CONSOLE, FEATURES, LOAD, NOTHING_ELSE, OLD_CORE};
@@ -194,50 +196,17 @@ fn deaths_leave_words() -> Result<()> {
 }
 
 /// From the loader's first instruction to the guest's, without digests, unpacking and zeroing, in
-/// each form, guarded too, and with one vCPU and four. Counted: a tick of `max`'s counter is an instruction then.
-/// What is packed and zeroed does not matter, so it is little.
+/// each form, guarded too, and with one vCPU and four.
 fn set_up_takes_few_instructions() -> Result<()> {
-    const MOST: u64 = 100_000;
-    let directory = tempfile::tempdir()?;
-    let kernel = directory.path().join("kernel");
-    // PSCI SYSTEM_OFF: movz x0, #0x0008; movk x0, #0x8400, lsl #16; hvc #0
-    let off = [0xd280_0100_u32, 0xf2b0_8000, 0xd400_0002];
-    std::fs::write(&kernel, off.map(u32::to_le_bytes).as_flattened())?;
-    let kernel = kernel.to_str().context("no UTF-8 path")?;
     for vcpus in ["1", "4"] {
         let direct = ["arm64-image", "flat", "elf"].map(|form| (form, "direct"));
         for (form, interrupts) in direct.into_iter().chain([("arm64-image", "guarded")]) {
-            let form_set = format!("board.boot={form}");
-            let interrupts_set = format!("guest.interrupts={interrupts}");
-            let mut arguments = vec!["--guest", kernel, "--vcpus", vcpus];
-            for set in [
-                "firmware.debug_boot=true",
-                "guest.format=raw",
-                "guest.load=1GiB",
-                "guest.initrd=",
-                "guest.compression=none",
-                "guest.memory.0.size=4MiB",
-                &form_set,
-                &interrupts_set,
-            ] {
-                arguments.extend(["--set", set]);
-            }
-            let name = format!("arm64-phases-{form}-{interrupts}-{vcpus}");
-            let image = image_of(&arm64_board(), &name, &arguments)?;
-            let run = Guest::start(&image.path, &["--icount", "--cpu", "max"])?;
-            let ended = run.end()?;
-            ended.expect(0, "the guest powered off")?;
-            let ticks = |phase| ended.boot_ticks(phase, Some(1_000_000_000));
-            let set_up = ticks("set-up")?;
-            ensure!(
-                set_up <= MOST && set_up > 10_000,
-                "{form}, {interrupts}, {vcpus} vCPUs: {set_up}"
-            );
-            for phase in ["digests", "unpacking", "zeroing", "report"] {
-                ensure!(ticks(phase)? > 0, "{phase}");
-            }
+            let boot = boots::arm64(form, interrupts, vcpus)?;
+            let phases = &boot.phases;
+            ensure!(!boot.is_over() && phases["set-up"] > 10_000, "{}: {phases:?}", boot.name);
+            ensure!(phases.values().all(|count| *count > 0), "{}: {phases:?}", boot.name);
             for feature in ["name=sve verdict=given", "name=fgt verdict=hidden"] {
-                ensure!(ended.console.contains(&format!("@feature {feature} ")), "{feature}");
+                ensure!(boot.ended.console.contains(&format!("@feature {feature} ")), "{feature}");
             }
         }
     }

@@ -3,11 +3,10 @@
 //! machine.
 use std::time::Duration;
 
-use anchorite_spec::rtas::POWER_OFF;
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, image_of, kernel};
 use anchorite_tests::kexec::PPC64EL;
-use anchorite_tests::{Tests, bare_board, facilities, load};
+use anchorite_tests::{Tests, bare_board, boots, facilities, load};
 use anyhow::{Context, Result, ensure};
 
 use crate::{console, smp};
@@ -64,41 +63,14 @@ fn ends_have_their_codes() -> Result<()> {
     Ok(())
 }
 
-/// From the loader's first instruction to the guest's, without digests, unpacking and zeroing. Counted:
-/// 64 ticks of the timebase are 125 instructions then.
+/// From the loader's first instruction to the guest's, without digests, unpacking and zeroing.
 fn set_up_takes_few_instructions() -> Result<()> {
-    const HZ: u64 = 512_000_000;
-    const MOST: u64 = 100_000;
-    let directory = tempfile::tempdir()?;
-    let kernel = directory.path().join("kernel");
-    // RTAS power-off: lis r3, 0; ori r3, r3, 0xf000; li r4, 0x14; sc 1; b .; and what r4 points to: the
-    // token, two inputs and one output, their words.
-    let code = [0x3c60_0000_u32, 0x6063_f000, 0x3880_0014, 0x4400_0022, 0x4800_0000];
-    let call = [POWER_OFF, 2, 1, u32::MAX, u32::MAX, 0];
-    let words: Vec<u8> = code.iter().chain(&call).flat_map(|word| word.to_be_bytes()).collect();
-    std::fs::write(&kernel, words)?;
-    let kernel = kernel.to_str().context("no UTF-8 path")?;
     for vcpus in ["1", "4"] {
-        let mut arguments = vec!["--guest", kernel, "--vcpus", vcpus];
-        for set in [
-            "firmware.debug_boot=true",
-            "guest.format=raw",
-            "guest.load=0",
-            "guest.initrd=",
-            "guest.compression=none",
-            "guest.memory.0.size=4MiB",
-        ] {
-            arguments.extend(["--set", set]);
-        }
-        let image = image(&format!("bare-phases-{vcpus}"), &arguments)?;
-        let ended = Guest::start(&image.path, &["--icount"])?.end()?;
-        ended.expect(0, "the guest powered off")?;
-        let ticks = |phase| ended.boot_ticks(phase, Some(HZ));
-        let instructions = ticks("set-up")? * 125 / 64;
-        println!("set-up with {vcpus} vCPUs: {instructions} instructions");
-        ensure!(instructions <= MOST && instructions > 10_000, "{vcpus} vCPUs: {instructions}");
+        let boot = boots::power9("power9-bare", vcpus)?;
+        println!("set-up with {vcpus} vCPUs: {} instructions", boot.phases["set-up"]);
+        ensure!(!boot.is_over() && boot.phases["set-up"] > 10_000, "{vcpus}: {:?}", boot.phases);
         for phase in ["digests", "unpacking", "zeroing"] {
-            ensure!(ticks(phase)? > 0, "{phase}");
+            ensure!(boot.phases[phase] > 0, "{phase}");
         }
     }
     Ok(())

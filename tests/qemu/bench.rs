@@ -1,10 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What exits cost is what is promised, and has not grown. `make bench` shows the figures.
+use std::time::Duration;
+
 use anchorite_tests::Tests;
 use anchorite_tests::bench::{ROWS, growth, measure};
+use anchorite_tests::share;
 use anyhow::{Result, ensure};
 
-pub const TESTS: Tests = &[("bench::what_exits_cost", what_exits_cost)];
+pub const TESTS: Tests = &[
+    ("bench::what_exits_cost", what_exits_cost),
+    ("bench::a_loaded_guest_stays_out", a_loaded_guest_stays_out),
+];
+
+/// Counted by QEMU, not by the firmware.
+fn a_loaded_guest_stays_out() -> Result<()> {
+    let shares = share::measure("power9-bare", Duration::from_secs(5))?;
+    for share in &shares {
+        ensure!(share.executed.firmware > 0, "{}: nothing was counted", share.load);
+        ensure!(share.excess().is_none(), "{:?}\n{:#}", share.excess(), share.json());
+    }
+    Ok(())
+}
 
 fn what_exits_cost() -> Result<()> {
     let spreads = measure()?;

@@ -14,6 +14,9 @@ use crate::guest::Guest;
 use crate::probe::build;
 use crate::{output, root};
 
+/// Others by name, and their instructions.
+pub type Peers = &'static [(&'static str, u64)];
+
 /// An event on a board, and what is known of it.
 pub struct Row {
     /// The board and how it is set.
@@ -23,12 +26,20 @@ pub struct Row {
     /// What hand-written code that does the same takes, where somebody wrote it.
     pub floor: Option<u64>,
     /// What others take, as measured in the same way.
-    pub peers: &'static str,
+    pub peers: Peers,
     /// What it may take.
     pub limit: Option<u64>,
 }
 
 impl Row {
+    /// What others take, for people.
+    #[must_use]
+    pub fn others(&self) -> String {
+        let others: Vec<_> =
+            self.peers.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        others.join(", ")
+    }
+
     /// Whether it takes more than it may.
     #[must_use]
     pub fn is_over(&self, median: u64) -> bool {
@@ -40,7 +51,7 @@ const fn row(
     board: &'static str,
     event: &'static str,
     floor: Option<u64>,
-    peers: &'static str,
+    peers: Peers,
     limit: Option<u64>,
 ) -> Row {
     Row { board, event, floor, peers, limit }
@@ -80,54 +91,54 @@ const BOARDS: [Board; 4] = [
     },
 ];
 
-const HCALL: &str = "KVM 2256, with its mitigations 2932";
+const HCALL: Peers = &[("KVM", 2256), ("KVM with its mitigations", 2932)];
 
-const PSCI: &str = "Bao 189, Xen 464, KVM 1318";
-const UNKNOWN: &str = "Bao 1421, Xen 1630, KVM 1269";
-const TIMER: &str = "Bao 200, Xen 1085, KVM 2607";
-const SGI: &str = "Bao 777, Xen 1027, KVM 2693";
-const GIC: &str = "Bao 225, Xen 589, KVM 2082";
+const PSCI: Peers = &[("Bao", 189), ("Xen", 464), ("KVM", 1318)];
+const UNKNOWN: Peers = &[("Bao", 1421), ("Xen", 1630), ("KVM", 1269)];
+const TIMER: Peers = &[("Bao", 200), ("Xen", 1085), ("KVM", 2607)];
+const SGI: Peers = &[("Bao", 777), ("Xen", 1027), ("KVM", 2693)];
+const GIC: Peers = &[("Bao", 225), ("Xen", 589), ("KVM", 2082)];
 
 /// All rows, in the order of the table.
 pub const ROWS: &[Row] = &[
     row("power9-bare", "h-poll-pending", Some(64), HCALL, Some(80)),
-    row("power9-bare", "h-confer", None, "", None),
-    row("power9-bare", "h-random", None, "", None),
-    row("power9-bare", "h-set-mode-bad-flag", Some(87), "KVM 2310", Some(110)),
-    row("power9-bare", "h-prod-self", Some(87), "KVM 2397", Some(110)),
-    row("power9-bare", "h-unknown", Some(64), "KVM 3960", Some(80)),
-    row("power9-bare", "h-unknown-translated", None, "", None),
-    row("power9-bare", "h-cede-decrementer", Some(88), "KVM 2177", Some(120)),
-    row("power9-bare", "h-cede-with-vpa", None, "", None),
-    row("power9-bare", "h-put-term-char", Some(117), "KVM + QEMU 9988", Some(200)),
-    row("power9-bare", "load-from-a-hole", Some(162), "KVM + QEMU 9683", Some(600)),
-    row("power9-bare", "load-from-a-hole-fwnmi", None, "", None),
-    row("power9-bare", "decrementer", Some(0), "KVM 0", Some(0)),
-    row("power9-bare", "external-ipi", Some(0), "", Some(0)),
-    row("power9-opal", "h-poll-pending", None, "", None),
-    row("power9-opal", "h-set-mode-bad-flag", None, "", None),
-    row("power9-opal", "h-prod-self", None, "", None),
-    row("power9-opal", "h-unknown", None, "", None),
-    row("power9-opal", "h-cede-decrementer", None, "", None),
-    row("power9-opal", "h-put-term-char", None, "", None),
-    row("power9-opal", "load-from-a-hole", None, "", None),
-    row("power9-opal", "decrementer", None, "", None),
-    row("power9-opal", "external-ipi", None, "", None),
+    row("power9-bare", "h-confer", None, &[], None),
+    row("power9-bare", "h-random", None, &[], None),
+    row("power9-bare", "h-set-mode-bad-flag", Some(87), &[("KVM", 2310)], Some(110)),
+    row("power9-bare", "h-prod-self", Some(87), &[("KVM", 2397)], Some(110)),
+    row("power9-bare", "h-unknown", Some(64), &[("KVM", 3960)], Some(80)),
+    row("power9-bare", "h-unknown-translated", None, &[], None),
+    row("power9-bare", "h-cede-decrementer", Some(88), &[("KVM", 2177)], Some(120)),
+    row("power9-bare", "h-cede-with-vpa", None, &[], None),
+    row("power9-bare", "h-put-term-char", Some(117), &[("KVM + QEMU", 9988)], Some(200)),
+    row("power9-bare", "load-from-a-hole", Some(162), &[("KVM + QEMU", 9683)], Some(600)),
+    row("power9-bare", "load-from-a-hole-fwnmi", None, &[], None),
+    row("power9-bare", "decrementer", Some(0), &[("KVM", 0)], Some(0)),
+    row("power9-bare", "external-ipi", Some(0), &[], Some(0)),
+    row("power9-opal", "h-poll-pending", None, &[], None),
+    row("power9-opal", "h-set-mode-bad-flag", None, &[], None),
+    row("power9-opal", "h-prod-self", None, &[], None),
+    row("power9-opal", "h-unknown", None, &[], None),
+    row("power9-opal", "h-cede-decrementer", None, &[], None),
+    row("power9-opal", "h-put-term-char", None, &[], None),
+    row("power9-opal", "load-from-a-hole", None, &[], None),
+    row("power9-opal", "decrementer", None, &[], None),
+    row("power9-opal", "external-ipi", None, &[], None),
     row("arm64", "hvc-psci-version", Some(36), PSCI, Some(60)),
     row("arm64", "hvc-unknown", Some(36), UNKNOWN, Some(60)),
-    row("arm64", "smc-psci-version", None, "Bao 203, Xen 495", Some(65)),
-    row("arm64", "smc-unknown", None, "", None),
+    row("arm64", "smc-psci-version", None, &[("Bao", 203), ("Xen", 495)], Some(65)),
+    row("arm64", "smc-unknown", None, &[], None),
     row("arm64", "timer", Some(1), TIMER, Some(1)),
     row("arm64", "sgi", Some(2), SGI, Some(2)),
     row("arm64", "gic-read", Some(1), GIC, Some(1)),
-    row("arm64", "gic-write", Some(1), "", Some(1)),
-    row("arm64", "load-from-a-hole", None, "", None),
+    row("arm64", "gic-write", Some(1), &[], Some(1)),
+    row("arm64", "load-from-a-hole", None, &[], None),
     row("arm64-guarded", "hvc-psci-version", Some(36), PSCI, None),
     row("arm64-guarded", "hvc-unknown", Some(36), UNKNOWN, None),
     row("arm64-guarded", "timer", Some(1), TIMER, Some(1)),
     row("arm64-guarded", "sgi", Some(96), SGI, Some(120)),
     row("arm64-guarded", "gic-read", Some(61), GIC, Some(110)),
-    row("arm64-guarded", "gic-write", None, "", None),
+    row("arm64-guarded", "gic-write", None, &[], None),
 ];
 
 /// Instructions of an event.

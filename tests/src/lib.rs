@@ -5,7 +5,9 @@
 //! Everything goes through `target/bin/anchorite` and its documented interface, as an outsider's
 //! script would.
 pub mod bench;
+pub mod boots;
 pub mod codecs;
+pub mod executed;
 pub mod facilities;
 pub mod guest;
 pub mod image;
@@ -15,8 +17,10 @@ pub mod live;
 pub mod load;
 pub mod monitor;
 pub mod mutants;
+pub mod plot;
 pub mod probe;
 pub mod restart;
+pub mod share;
 pub mod stats;
 pub mod told;
 

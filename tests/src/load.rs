@@ -21,6 +21,12 @@ pub fn on(cpus: u32) -> String {
     )
 }
 
+/// A shell's line that leaves none of this many CPUs without work.
+#[must_use]
+pub fn spinning(cpus: u32) -> String {
+    format!("for n in $(seq {cpus}); do ( while :; do :; done ) & done")
+}
+
 /// A window without exits but those allowed, then every CPU out and in twice, all under load; and to a
 /// clean end.
 ///

@@ -47,7 +47,7 @@ pub fn total(reading: &Value) -> Result<u64> {
 }
 
 /// What a guest in steady state may ask for, and what OPAL does of its own.
-const ALLOWED: &[&str] =
+pub const ALLOWED: &[&str] =
     &["h_cede", "h_put_term_char", "h_get_term_char", "opal-heartbeat", "opal-event"];
 
 /// Checks that between two readings a POWER9 guest made no other exits than it may.
