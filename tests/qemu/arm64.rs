@@ -8,9 +8,10 @@ use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{Image, image_of};
 use anchorite_tests::kexec::{self, ARM64, CRASH_MEMORY};
 use anchorite_tests::monitor::Monitor;
+use anchorite_tests::probe::build;
 use anchorite_tests::stats::QemuLog;
 use anchorite_tests::{
-    Tests, arm64_board, boots, facilities, live, restart, stats, told, wait_until,
+    Tests, arm64_board, boots, facilities, live, restart, root, stats, told, wait_until,
 };
 use anyhow::{Context, Result, ensure};
 
@@ -27,6 +28,7 @@ pub const TESTS: Tests = &[
     ("arm64::changed_bytes_are_refused_on_the_board", changed_bytes_are_refused_on_the_board),
     ("arm64::guest_addresses_beyond_the_processor", guest_addresses_beyond_the_processor),
     ("arm64::set_up_takes_few_instructions", set_up_takes_few_instructions),
+    ("arm64::processors_say_what_they_are", processors_say_what_they_are),
     ("arm64::deaths_leave_words", deaths_leave_words),
 ];
 
@@ -209,6 +211,27 @@ fn set_up_takes_few_instructions() -> Result<()> {
                 ensure!(boot.ended.console.contains(&format!("@feature {feature} ")), "{feature}");
             }
         }
+    }
+    Ok(())
+}
+
+/// The identification registers of each processor that a config can name are, to the guest, what they
+/// are in `tests/golden/arm64-id/`. `UPDATE=1` writes those files anew.
+fn processors_say_what_they_are() -> Result<()> {
+    let image = build("arm64-probe", "arm64-ids", &["--cmdline", "ids"])?;
+    for cpu in
+        ["cortex-a53", "cortex-a72", "cortex-a710", "neoverse-n1", "neoverse-n2", "neoverse-v1"]
+    {
+        let ended = Guest::start(&image.path, &["--cpu", cpu])?.end()?;
+        ended.expect(0, "the guest powered off")?;
+        let seen: Vec<_> =
+            ended.console.lines().filter_map(|line| line.trim_end().strip_prefix("id ")).collect();
+        let path = root().join(format!("tests/golden/arm64-id/{cpu}.txt"));
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&path, seen.join("\n") + "\n")?;
+        }
+        let golden = std::fs::read_to_string(&path)?;
+        ensure!(golden.lines().eq(seen.iter().copied()), "{cpu}: {seen:#?}\n{}", path.display());
     }
     Ok(())
 }

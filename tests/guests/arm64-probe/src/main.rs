@@ -6,7 +6,7 @@
 //!
 //! With `vectors=` in its command line it does one thing instead: it puts its vectors where they
 //! cannot be executed. With `only=walls` it leaves out what takes long and is the same on all
-//! processors; with `lives` it is restarted again and again.
+//! processors; with `lives` it is restarted again and again; with `ids` it tells what the processor is.
 #![no_std]
 #![no_main]
 
@@ -15,6 +15,7 @@ mod calls;
 mod console;
 mod forms;
 mod frames;
+mod ids;
 mod interrupts;
 mod lives;
 mod low;
@@ -46,6 +47,7 @@ extern "C" fn probe_main(tree: u64, others: u64) -> ! {
     mmu::fill();
     mmu::prepare();
     mmu::turn(true);
+    ids::tell(tree);
     interrupts::keep_one_pending(0);
     lives::live(tree);
     Probe::run("start-of-other-cpus", |p| {
