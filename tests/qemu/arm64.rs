@@ -29,6 +29,7 @@ pub const TESTS: Tests = &[
     ("arm64::guest_addresses_beyond_the_processor", guest_addresses_beyond_the_processor),
     ("arm64::set_up_takes_few_instructions", set_up_takes_few_instructions),
     ("arm64::processors_say_what_they_are", processors_say_what_they_are),
+    ("arm64::hidden_features_are_gone", hidden_features_are_gone),
     ("arm64::deaths_leave_words", deaths_leave_words),
 ];
 
@@ -215,6 +216,54 @@ fn set_up_takes_few_instructions() -> Result<()> {
     Ok(())
 }
 
+const HIDE: [&str; 2] = ["--set", "guest.hide=[\"pauth\", \"sve\", \"mte\", \"mops\"]"];
+
+/// What the guest reads from the identification registers of a processor.
+fn identity(image: &Image, cpu: &str) -> Result<Vec<String>> {
+    let ended = Guest::start(&image.path, &["--cpu", cpu])?.end()?;
+    ended.expect(0, "the guest powered off")?;
+    let lines = ended.console.lines();
+    Ok(lines.filter_map(|line| line.trim_end().strip_prefix("id ").map(str::to_owned)).collect())
+}
+
+/// QEMU's `max` has all that can be hidden: to Linux it has none of it, and no other field changes.
+fn hidden_features_are_gone() -> Result<()> {
+    // ID_AA64PFR0_EL1, PFR1, PFR2, ZFR0, SMFR0, ISAR1, ISAR2: the fields of these features.
+    const FIELDS: [(&str, u64); 7] = [
+        ("S3_0_C0_C4_0", 0xf << 32),
+        ("S3_0_C0_C4_1", 0xf << 8 | 0xf << 24 | 0xf << 40 | 0xf << 52),
+        ("S3_0_C0_C4_2", 0xfff),
+        ("S3_0_C0_C4_4", u64::MAX),
+        ("S3_0_C0_C4_5", u64::MAX),
+        ("S3_0_C0_C6_1", 0xff << 4 | 0xff << 24),
+        ("S3_0_C0_C6_2", 0xff << 8 | 0xf << 16),
+    ];
+    let all = identity(&build("arm64-probe", "arm64-ids", &["--cmdline", "ids"])?, "max")?;
+    let arguments = [&["--cmdline", "ids"], &HIDE[..]].concat();
+    let left = identity(&build("arm64-probe", "arm64-ids-hidden", &arguments)?, "max")?;
+    let mut expected = Vec::new();
+    for line in &all {
+        let (name, value) = line.split_once(" 0x").context("no value")?;
+        let mask = FIELDS.iter().find(|(field, _)| *field == name).map_or(0, |(_, mask)| *mask);
+        let value = u64::from_str_radix(value, 16)?;
+        ensure!(mask == 0 || value & mask != 0 || name == "S3_0_C0_C4_2", "{name} has none of it");
+        if value & !mask != 0 {
+            expected.push(format!("{name} {:#018x}", value & !mask));
+        }
+    }
+    ensure!(left == expected, "{left:#?}\n{expected:#?}");
+
+    let hidden = image_of(&arm64_board(), "arm64-hidden", &HIDE)?;
+    let mut guest = Guest::boot(&hidden.path, &["--cpu", "max"])?;
+    let features = guest.shell("grep -m1 Features /proc/cpuinfo")?;
+    for gone in ["paca", "pacg", "sve", "sme", "mte", "mops"] {
+        ensure!(!features.split(' ').any(|feature| feature == gone), "{gone} in {features}");
+    }
+    ensure!(features.contains(" atomics "), "{features}");
+    guest.power_off()?;
+    Ok(())
+}
+
 /// The identification registers of each processor that a config can name are, to the guest, what they
 /// are in `tests/golden/arm64-id/`. `UPDATE=1` writes those files anew.
 fn processors_say_what_they_are() -> Result<()> {
@@ -222,16 +271,13 @@ fn processors_say_what_they_are() -> Result<()> {
     for cpu in
         ["cortex-a53", "cortex-a72", "cortex-a710", "neoverse-n1", "neoverse-n2", "neoverse-v1"]
     {
-        let ended = Guest::start(&image.path, &["--cpu", cpu])?.end()?;
-        ended.expect(0, "the guest powered off")?;
-        let seen: Vec<_> =
-            ended.console.lines().filter_map(|line| line.trim_end().strip_prefix("id ")).collect();
+        let seen = identity(&image, cpu)?;
         let path = root().join(format!("tests/golden/arm64-id/{cpu}.txt"));
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(&path, seen.join("\n") + "\n")?;
         }
         let golden = std::fs::read_to_string(&path)?;
-        ensure!(golden.lines().eq(seen.iter().copied()), "{cpu}: {seen:#?}\n{}", path.display());
+        ensure!(golden.lines().eq(seen.iter()), "{cpu}: {seen:#?}\n{}", path.display());
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::Range;
 /// First bytes of a [`Manifest`].
 pub const MAGIC: [u8; 8] = *b"ANCHORIT";
 /// Layout version; a reader refuses any other.
-pub const VERSION: u32 = 9;
+pub const VERSION: u32 = 10;
 /// Where the manifest stands in the image file.
 pub const IMAGE_OFFSET: u64 = 0x1000;
 
@@ -294,6 +294,8 @@ pub struct Arm64 {
     pub forward: [u32; FORWARD],
     /// 1 if the tables' attributes are those of forced write-back (FEAT_S2FWB).
     pub forced_write_back: u64,
+    /// Features of the processor that the guest does not have: a bit for each that a config can hide.
+    pub hidden: u64,
 }
 
 /// Room for functions of the machine's firmware that a guest may call.

@@ -19,6 +19,8 @@ pub trait Arm64: Machine {
     /// The guest physical page of a virtual address through the guest's own tables, as this access
     /// would see it; `None` when they do not allow it.
     fn translate(&mut self, address: u64, write: bool, user: bool) -> Option<u64>;
+    /// The CPU's own ID register S3_0_C0_C`crm`_`op2`, `crm` from 1 to 7.
+    fn id_register(&self, crm: u32, op2: u32) -> u64;
     /// The guest's VBAR_EL1 and SCTLR_EL1.
     fn vectors(&self) -> (u64, u64);
     /// Sets ELR_EL1, SPSR_EL1, ESR_EL1 and, for aborts, FAR_EL1.

@@ -201,11 +201,14 @@ fn fetch_abort<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     Action::Resume
 }
 
-/// Registers that are trapped: interrupts between CPUs are sent on, ACTLR_EL1 reads as zero, the
-/// others do not exist.
+/// Registers that are trapped: interrupts between CPUs are sent on, ACTLR_EL1 reads as zero, ID
+/// registers tell nothing of what the config hides, the others do not exist.
 fn system_register<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     /// The ISS of ACTLR_EL1 without register and direction.
     const ACTLR: u64 = 3 << 20 | 1 << 17 | 1 << 10;
+    /// Op0, Op1, CRn and the direction in an ISS, and what they are for ID registers.
+    const ID_SPACE: u64 = 3 << 20 | 7 << 14 | 15 << 10 | 1;
+    const ID_READ: u64 = 3 << 20 | 1;
     let iss = ctx.esr & 0x1ff_ffff;
     if v.guarded {
         match iss & !REGISTER {
@@ -231,6 +234,13 @@ fn system_register<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action 
         return Action::Resume;
     }
     let field = |shift: u32, bits: u64| iss >> shift & bits;
+    if iss & ID_SPACE == ID_READ && field(1, 15) < 8 {
+        let (crm, op2) = (field(1, 15) as u32, field(17, 7) as u32);
+        let value = v.machine.id_register(crm, op2);
+        ctx.set_register(field(5, 31), v.shared.hidden.view(crm, op2, value));
+        ctx.pc += 4;
+        return Action::Resume;
+    }
     let what = format_args!(
         "access to system register S{}_{}_C{}_C{}_{}",
         field(20, 3),
@@ -413,6 +423,23 @@ mod tests {
         let mut ctx = context(0);
         ctx.vector = 0x480;
         assert_eq!(serve(&mut v, &mut ctx), Action::End(End::FirmwareFault));
+    }
+
+    #[test]
+    fn id_registers_tell_nothing_of_what_is_hidden() {
+        let mut v = vcpu();
+        // ID_AA64ISAR1_EL1 into x3: all fields are 1, and the lowest says which register it is.
+        let read = 0x18 << 26 | 3 << 20 | 1 << 17 | 3 << 5 | 6 << 1 | 1;
+        let mut ctx = context(read);
+        assert_eq!(serve(&mut v, &mut ctx), Action::Resume);
+        assert_eq!((ctx.gpr[3], ctx.pc), (0x1111_1111_0011_1061 & !0xff0 | 1, 0x4004));
+        // A store to one, and a register behind the block.
+        for esr in [read & !1, read & !(6 << 1) | 8 << 1] {
+            let mut ctx = context(esr);
+            v.machine.exception = None;
+            assert_eq!(serve(&mut v, &mut ctx), Action::Resume);
+            assert_eq!(v.machine.exception.map(|e| e.2), Some(0x0200_0000));
+        }
     }
 
     #[test]

@@ -60,6 +60,10 @@ impl Arm64 for Fake {
     fn translate(&mut self, _: u64, _: bool, _: bool) -> Option<u64> {
         self.translated
     }
+    fn id_register(&self, crm: u32, op2: u32) -> u64 {
+        // All fields at 1, the lowest at which register it is.
+        0x1111_1111_1111_1000 | u64::from(crm << 4 | op2)
+    }
     fn vectors(&self) -> (u64, u64) {
         (self.vbar, self.sctlr)
     }
@@ -114,6 +118,7 @@ pub fn vcpu_of(guarded: bool) -> Vcpu<Fake> {
     manifest.arm64.redistributor_guest = 0x80a_0000;
     manifest.arm64.distributor = 0x800_0000;
     manifest.arm64.guarded = guarded.into();
+    manifest.arm64.hidden = 1;
     manifest.arm64.forward[..2].copy_from_slice(&[0x8000_0002, 0xc400_0053]);
     let memory = memory_at(RAM, Box::leak(vec![0; 0x1000].into_boxed_slice()));
     let shared = Box::leak(Box::new(Shared::new(&manifest, memory, &[0x8000_0000, 1, 2, 3])));

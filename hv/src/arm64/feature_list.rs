@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The decisions of [`super::features`] by name: what becomes of each optional feature, and why. The
 //! verdicts are read off the register values that [`decide`] makes, and not stated a second time.
-use super::features::{El2, Ids, decide};
+use super::features::{El2, Hidden, Ids, decide};
 use super::regs::HCR_BASE;
 
 /// What becomes of a feature.
@@ -40,20 +40,20 @@ pub struct Feature {
 }
 
 impl Feature {
-    /// What becomes of it on a CPU.
+    /// What becomes of it on a CPU, of which the config hides some.
     #[must_use]
-    pub fn verdict(&self, ids: &Ids) -> Verdict {
+    pub fn verdict(&self, ids: &Ids, hidden: Hidden) -> Verdict {
         match (self.present)(ids) {
             false => Verdict::Absent,
-            true if (self.open)(&decide(ids)) => Verdict::Given,
+            true if (self.open)(&decide(ids, hidden)) => Verdict::Given,
             true => Verdict::Hidden,
         }
     }
 
     /// What becomes of it on a CPU that has it.
     #[must_use]
-    pub fn rule(&self) -> Verdict {
-        if (self.open)(&decide(&EVERYTHING)) { Verdict::Given } else { Verdict::Hidden }
+    pub fn rule(&self, hidden: Hidden) -> Verdict {
+        if (self.open)(&decide(&EVERYTHING, hidden)) { Verdict::Given } else { Verdict::Hidden }
     }
 }
 
@@ -208,23 +208,37 @@ const _: () = assert!(bit(HCR_BASE, 31), "EL1 is AArch64");
 #[cfg(test)]
 mod tests {
     use super::{LIST, Verdict};
-    use crate::arm64::features::Ids;
+    use crate::arm64::features::{HIDEABLE, Hidden, Ids};
+
+    const NOTHING: Hidden = Hidden(0);
 
     #[test]
     fn what_is_not_there_is_absent_and_the_rest_is_decided() {
         for feature in &LIST {
-            assert_eq!(feature.verdict(&Ids::default()), Verdict::Absent, "{}", feature.name);
+            assert_eq!(
+                feature.verdict(&Ids::default(), NOTHING),
+                Verdict::Absent,
+                "{}",
+                feature.name
+            );
         }
-        let hidden = LIST.iter().filter(|feature| feature.rule() == Verdict::Hidden);
+        let hidden = LIST.iter().filter(|feature| feature.rule(NOTHING) == Verdict::Hidden);
         let hidden: Vec<_> = hidden.map(|feature| feature.name).collect();
         assert_eq!(hidden, ["fgt", "hcx", "nv", "aarch32-el1"]);
-        assert!(LIST.iter().all(|feature| feature.rule() != Verdict::Absent));
+        assert!(LIST.iter().all(|feature| feature.rule(NOTHING) != Verdict::Absent));
+        // What can be hidden is in the list, and hidden when it is.
+        for name in HIDEABLE {
+            let hidden = Hidden::named(name).unwrap();
+            let feature = LIST.iter().find(|feature| feature.name == name).unwrap();
+            assert_eq!(feature.rule(hidden), Verdict::Hidden, "{name}");
+        }
     }
 
     #[test]
     fn a_feature_alone_is_decided_as_among_all() {
         let alone = Ids { pfr: [1 << 32, 2 << 8, 0], dfr0: 1 << 32, ..Ids::default() };
-        let given = LIST.iter().filter(|feature| feature.verdict(&alone) == Verdict::Given);
+        let given =
+            LIST.iter().filter(|feature| feature.verdict(&alone, NOTHING) == Verdict::Given);
         let given: Vec<_> = given.map(|feature| feature.name).collect();
         assert_eq!(given, ["sve", "mte", "spe"]);
     }

@@ -3,7 +3,8 @@
 //!
 //! A feature that is not given would be there in the ID registers all the same, and its use would
 //! come to EL2; so everything whose state is the guest's alone is given, and what would need state
-//! moved at EL2 is turned off there.
+//! moved at EL2 is turned off there. What the config hides is decided on as if the CPU lacked it, and
+//! the ID registers tell the guest the same.
 use super::regs::HCR_BASE;
 
 /// The ID registers that decisions are made from.
@@ -117,6 +118,72 @@ impl Ids {
     }
 }
 
+/// Names of what a config can hide: bits of [`Hidden`], in this order.
+pub const HIDEABLE: [&str; 5] = ["pauth", "sve", "sme", "mte", "mops"];
+
+/// Features that the guest does not have although the CPU may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hidden(pub u32);
+
+impl Hidden {
+    /// One of [`HIDEABLE`].
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        HIDEABLE.iter().position(|known| *known == name).map(|bit| Self(1 << bit))
+    }
+
+    /// What the guest reads from the ID register S3_0_C0_C`crm`_`op2` if that holds `value`.
+    #[must_use]
+    pub const fn view(self, crm: u32, op2: u32, value: u64) -> u64 {
+        const fn at(shifts: &[u32]) -> u64 {
+            let (mut mask, mut index) = (0, 0);
+            while index < shifts.len() {
+                mask |= 15 << shifts[index];
+                index += 1;
+            }
+            mask
+        }
+        const PAUTH: u32 = 1;
+        const SVE: u32 = 2;
+        const SME: u32 = 4;
+        const MTE: u32 = 8;
+        const MOPS: u32 = 16;
+        // Streaming vectors are vectors of the same kind, and go with them.
+        const FIELDS: [(u32, u32, u32, u64); 9] = [
+            (PAUTH, 6, 1, at(&[4, 8, 24, 28])),
+            (PAUTH, 6, 2, at(&[8, 12])),
+            (SVE, 4, 0, at(&[32])),
+            (SVE, 4, 4, u64::MAX),
+            (SVE | SME, 4, 1, at(&[24])),
+            (SVE | SME, 4, 5, u64::MAX),
+            (MTE, 4, 1, at(&[8, 40, 52])),
+            (MTE, 4, 2, at(&[0, 4, 8])),
+            (MOPS, 6, 2, at(&[16])),
+        ];
+        let (mut left, mut index) = (value, 0);
+        while index < FIELDS.len() {
+            let (features, of_crm, of_op2, mask) = FIELDS[index];
+            if self.0 & features != 0 && crm == of_crm && op2 == of_op2 {
+                left &= !mask;
+            }
+            index += 1;
+        }
+        left
+    }
+
+    /// A CPU without these features.
+    #[must_use]
+    pub const fn of(self, ids: &Ids) -> Ids {
+        let ([pfr0, pfr1, pfr2], [isar0, isar1, isar2]) = (ids.pfr, ids.isar);
+        Ids {
+            pfr: [self.view(4, 0, pfr0), self.view(4, 1, pfr1), self.view(4, 2, pfr2)],
+            isar: [self.view(6, 0, isar0), self.view(6, 1, isar1), self.view(6, 2, isar2)],
+            smfr0: self.view(4, 5, ids.smfr0),
+            ..*ids
+        }
+    }
+}
+
 /// What EL2's registers are set to. `None` is for a register that the CPU does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct El2 {
@@ -161,9 +228,12 @@ const fn given(present: bool, value: u64) -> Option<u64> {
     if present { Some(value) } else { None }
 }
 
-/// Decides.
+/// Decides for a CPU of which some features are hidden.
 #[must_use]
-pub const fn decide(ids: &Ids) -> El2 {
+pub const fn decide(ids: &Ids, hidden: Hidden) -> El2 {
+    /// Reads of the ID registers come to EL2.
+    const TID3: u64 = 1 << 18;
+    let ids = &hidden.of(ids);
     const API: u64 = 1 << 41;
     const APK: u64 = 1 << 40;
     const EN_SCXT: u64 = 1 << 53;
@@ -171,7 +241,7 @@ pub const fn decide(ids: &Ids) -> El2 {
     const CPTR_RES1: u64 = 0x33ff;
     const CPTR_TZ: u64 = 1 << 8;
     const CPTR_TSM: u64 = 1 << 12;
-    let mut hcr = HCR_BASE;
+    let mut hcr = if hidden.0 != 0 { HCR_BASE | TID3 } else { HCR_BASE };
     if ids.pauth() {
         hcr |= API | APK;
     }
@@ -253,11 +323,11 @@ const fn smcr(ids: &Ids) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ids, decide};
+    use super::{HIDEABLE, Hidden, Ids, decide};
 
     #[test]
     fn a_plain_core_gets_the_base_values() {
-        let el2 = decide(&Ids::default());
+        let el2 = decide(&Ids::default(), Hidden(0));
         assert_eq!((el2.hcr, el2.cptr, el2.mdcr, el2.cnthctl), (0x8038_0007, 0x33ff, 0, 3));
         assert_eq!((el2.hcrx, el2.zcr, el2.smcr, el2.fine_traps), (None, None, None, None));
         assert!(!el2.counters);
@@ -272,10 +342,40 @@ mod tests {
             dfr0: 1 << 8,
             ..Ids::default()
         };
-        let el2 = decide(&ids);
+        let el2 = decide(&ids, Hidden(0));
         assert_eq!(el2.hcr, 0x8038_0007 | 3 << 40 | 1 << 53 | 1 << 56);
         assert_eq!(el2.cptr, 0x33ff & !(1 << 8 | 1 << 12));
         assert_eq!((el2.hcrx, el2.zcr, el2.smcr), (Some(1 << 11), Some(15), Some(15)));
         assert!(el2.counters && el2.fine_traps.is_some() && el2.fine_traps2.is_none());
+    }
+
+    /// Whatever is hidden has its door shut, is not told of, and takes nothing else with it.
+    #[test]
+    fn a_hidden_feature_is_neither_told_of_nor_opened() {
+        let all =
+            Ids { pfr: [u64::MAX; 3], isar: [u64::MAX; 3], mmfr: [1 << 40; 5], ..Ids::default() };
+        let seen = |hidden: Hidden| {
+            let ids = hidden.of(&all);
+            let el2 = decide(&all, hidden);
+            assert_eq!(el2.hcr >> 18 & 1, u64::from(hidden.0 != 0), "ID registers are trapped");
+            let gone = [
+                !ids.pauth() && el2.hcr >> 40 & 3 == 0,
+                ids.sve() == 0 && el2.cptr >> 8 & 1 == 1 && el2.zcr.is_none(),
+                ids.sme() == 0 && el2.cptr >> 12 & 1 == 1 && el2.smcr.is_none(),
+                ids.mte() == 0 && el2.hcr >> 56 & 1 == 0,
+                ids.mops() == 0 && el2.hcrx.is_some_and(|hcrx| hcrx >> 11 & 1 == 0),
+            ];
+            let names = HIDEABLE.iter().zip(gone).filter(|(_, gone)| *gone).map(|(name, _)| *name);
+            names.collect::<Vec<_>>()
+        };
+        for name in HIDEABLE {
+            let expected = if name == "sve" { vec!["sve", "sme"] } else { vec![name] };
+            assert_eq!(Hidden::named(name).map(seen), Some(expected));
+        }
+        assert_eq!(seen(Hidden(0)), Vec::<&str>::new());
+        assert_eq!(Hidden::named("fgt"), None);
+        assert_eq!(Hidden(2).view(4, 4, 7), 0);
+        assert_eq!(Hidden(2).view(4, 0, u64::MAX), !(15 << 32));
+        assert_eq!(Hidden(2).view(7, 0, u64::MAX), u64::MAX);
     }
 }

@@ -7,6 +7,7 @@ use anchorite_spec::manifest::{FORWARD, VCPUS};
 use anchorite_spec::{ExitReason, Manifest, Range};
 
 use super::board::Arm64;
+use super::features::Hidden;
 use super::gic::{FRAME, FRAMES, Frame};
 use super::psci::{code, function};
 use super::regs::MPIDR_AFFINITY;
@@ -55,6 +56,8 @@ pub struct Shared {
     pub lpis: bool,
     /// Functions of the machine's firmware that it may call; 0 where unused.
     pub forward: [u32; FORWARD],
+    /// Features of the CPU that the guest does not have.
+    pub hidden: Hidden,
     /// The guest shuts down in order.
     pub orderly: AtomicBool,
     /// The redistributors' frames as the guest sees them.
@@ -93,6 +96,7 @@ impl Shared {
             guarded: manifest.arm64.guarded != 0,
             lpis: manifest.arm64.its != 0,
             forward: manifest.arm64.forward,
+            hidden: Hidden(manifest.arm64.hidden as u32),
             orderly: AtomicBool::new(false),
             redistributors: Range::new(manifest.arm64.redistributor_guest, span),
             redistributors_host: manifest.arm64.redistributor,

@@ -172,6 +172,7 @@ fn arm64(config: &Config, body: &Body) -> anyhow::Result<Arm64> {
         flash: arm.flash,
         forward: fill(&config.guest.forward, [0; FORWARD])?,
         forced_write_back: config.guest.forced_write_back.into(),
+        hidden: config.guest.hidden.0.into(),
     })
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A board config that has been judged: what the builder works from.
+use anchorite_hv::arm64::features::Hidden;
 use anchorite_spec::Range;
 
 use super::platform::Platform;
@@ -121,6 +122,8 @@ pub struct Guest {
     pub xive: Xive,
     /// SMCCC functions of the machine's firmware that the guest may call (arm64).
     pub forward: Vec<u32>,
+    /// Features of an arm64 processor that the guest does not have.
+    pub hidden: Hidden,
     /// EL2 keeps a timer interrupt for itself (arm64).
     pub guarded: bool,
     /// The guest is trusted with the interrupt translation service (arm64).

@@ -23,6 +23,7 @@ pub const RULES: &[&str] = &[
     "guest-size",
     "guest-zero",
     "half-built",
+    "hide",
     "image-size",
     "initrd",
     "ipa-bits",

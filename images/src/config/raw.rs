@@ -181,6 +181,10 @@ pub struct RawGuest {
     /// Only for arm64. Default: none.
     #[schemars(with = "Option<Vec<i64>>")]
     pub forward_calls: Field<Vec<Spanned<i64>>>,
+    /// Features of an arm64 processor that the guest is not to have: `pauth`, `sve` (and with it `sme`),
+    /// `sme`, `mte`, `mops`. Default: none.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub hide: Field<Vec<Spanned<String>>>,
     /// Offer the machine's random number generator as a device (H_RANDOM): Linux then asks it every
     /// minute or so, an exit each. The guest gets a fresh seed at boot in any case. Default: `false`.
     #[schemars(with = "Option<bool>")]

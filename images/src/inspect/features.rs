@@ -3,7 +3,7 @@
 //! each, and what that means on a processor that the board names. The firmware decides at boot, by
 //! the ID registers that it finds.
 use anchorite_hv::arm64::feature_list::LIST;
-use anchorite_hv::arm64::features::Ids;
+use anchorite_hv::arm64::features::{Hidden, Ids};
 use anchorite_spec::Manifest;
 use anchorite_spec::manifest::ARCH_ARM64;
 use serde_json::{Value, json};
@@ -33,9 +33,9 @@ pub fn list(manifest: &Manifest) -> Vec<(&'static str, &'static str, String)> {
     if manifest.arch != ARCH_ARM64 {
         return Vec::new();
     }
-    let ids = named(manifest);
+    let (ids, hidden) = (named(manifest), Hidden(manifest.arm64.hidden as u32));
     let verdict = |feature: &anchorite_hv::arm64::feature_list::Feature| {
-        ids.as_ref().map_or_else(|| feature.rule(), |ids| feature.verdict(ids)).name()
+        ids.as_ref().map_or_else(|| feature.rule(hidden), |ids| feature.verdict(ids, hidden)).name()
     };
     let each = LIST.iter().map(|feature| {
         (feature.name, verdict(feature), format!("{} ({})", feature.why, feature.field))

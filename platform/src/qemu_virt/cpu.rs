@@ -88,6 +88,47 @@ pub fn ids() -> Ids {
     }
 }
 
+/// Any ID register, S3_0_C0_C`crm`_`op2` with `crm` from 1 to 7; 0 for others. Those that no version of
+/// the architecture has named yet read as zero.
+#[must_use]
+pub fn id_register(crm: u32, op2: u32) -> u64 {
+    macro_rules! id {
+        ($crm:literal, $op2:literal) => {{
+            let value: u64;
+            // SAFETY: reading this register has no side effect.
+            unsafe {
+                asm!(concat!("mrs {0}, S3_0_C0_C", $crm, "_", $op2), out(reg) value,
+                     options(nomem, nostack));
+            }
+            value
+        }};
+    }
+    macro_rules! row {
+        ($crm:literal) => {
+            match op2 {
+                0 => id!($crm, 0),
+                1 => id!($crm, 1),
+                2 => id!($crm, 2),
+                3 => id!($crm, 3),
+                4 => id!($crm, 4),
+                5 => id!($crm, 5),
+                6 => id!($crm, 6),
+                _ => id!($crm, 7),
+            }
+        };
+    }
+    match crm {
+        1 => row!(1),
+        2 => row!(2),
+        3 => row!(3),
+        4 => row!(4),
+        5 => row!(5),
+        6 => row!(6),
+        7 => row!(7),
+        _ => 0,
+    }
+}
+
 /// Bytes of a cache line, the smallest of all data caches.
 fn line() -> u64 {
     4 << (read_register!("ctr_el0") >> 16 & 15)

@@ -3,7 +3,7 @@
 //! left as it was found; those that a CPU does not have are not touched.
 use core::arch::asm;
 
-use anchorite_hv::arm64::features::{Ids, decide};
+use anchorite_hv::arm64::features::{Hidden, Ids, decide};
 use anchorite_hv::arm64::regs::{HCR_FMO, SCTLR_EL1_START};
 use anchorite_tables::stage1::{MAIR, SCTLR, TCR};
 
@@ -65,6 +65,8 @@ pub struct Guest {
     pub hcr: u64,
     /// This CPU's redistributor frames, if EL2 keeps a timer interrupt for itself.
     pub guard: Option<u64>,
+    /// Features that it does not have.
+    pub hidden: Hidden,
 }
 
 /// Sets this CPU's EL2 registers for the guest, and EL1's to where a guest starts.
@@ -73,7 +75,7 @@ pub struct Guest {
 /// `vectors` must be the firmware's, and the guest's tables must stand; EL2 must map the
 /// redistributor that `guest` names.
 pub unsafe fn own(vectors: u64, guest: Guest, ids: &Ids) {
-    let el2 = decide(ids);
+    let el2 = decide(ids, guest.hidden);
     let counters = if el2.counters { read_register!("pmcr_el0") >> 11 & 31 } else { 0 };
     let (midr, mpidr) = (read_register!("midr_el1"), read_register!("mpidr_el1"));
     // SAFETY: EL2 runs with its own translation, which none of these changes; asynchronous

@@ -83,6 +83,10 @@ impl Arm64 for Virt {
         Fault { far: read_register!("far_el2"), hpfar: read_register!("hpfar_el2") }
     }
 
+    fn id_register(&self, crm: u32, op2: u32) -> u64 {
+        cpu::id_register(crm, op2)
+    }
+
     fn translate(&mut self, address: u64, write: bool, user: bool) -> Option<u64> {
         const FAILED: u64 = 1;
         let kept = read_register!("par_el1");

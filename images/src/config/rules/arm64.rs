@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What only arm64 boards have to keep.
+use anchorite_hv::arm64::features::{HIDEABLE, Hidden};
 use anchorite_spec::Range;
 use anchorite_tables::stage2::Stage2;
 
+use super::values::Word;
 use super::{Cpu, GuestDraft, Rules};
 use crate::config::checked::{Device, Placed};
 use crate::config::diagnostic::Diagnostic;
@@ -11,6 +13,32 @@ use crate::config::raw::{RawConfig, RawGuest};
 use crate::config::units;
 
 impl Rules<'_> {
+    /// The features of the processor that the guest does not have.
+    pub(super) fn hidden(&mut self, raw: &RawGuest) -> Hidden {
+        let mut hidden = Hidden::default();
+        let Some(list) = &raw.hide else { return hidden };
+        if self.platform.arm.is_none() {
+            let title = "`guest.hide` is only for arm64";
+            let help = "leave it out: docs/facilities.md says what a POWER9 guest has";
+            self.report(Diagnostic::new("hide", title, list.span(), "arm64's").help(help));
+            return hidden;
+        }
+        let known = HIDEABLE.into_iter();
+        let words: Vec<_> =
+            known.filter_map(|name| Some(Word::Works(name, Hidden::named(name)?))).collect();
+        for written in list.get_ref() {
+            let feature = self.word("hide", &Some(written.clone()), None, &words);
+            let feature = feature.unwrap_or_default();
+            if hidden.0 & feature.0 != 0 {
+                let title = format!("\"{}\" is listed twice", written.get_ref());
+                let mistake = Diagnostic::new("hide", title, written.span(), "again");
+                self.report(mistake.help("name each feature once"));
+            }
+            hidden.0 |= feature.0;
+        }
+        hidden
+    }
+
     pub(super) fn arm64(
         &mut self,
         raw: &RawConfig,

@@ -44,6 +44,7 @@ impl Rules<'_> {
             guarded: guarded.unwrap_or_default(),
             its: self.its(raw, guarded.unwrap_or_default()),
             forward: self.forward_calls(raw),
+            hidden: self.hidden(raw),
             ipa_bits: self.ipa_bits(raw),
             fwb: raw.stage2.as_ref().and_then(|stage2| {
                 let written = stage2.get_ref().fwb.as_ref()?;

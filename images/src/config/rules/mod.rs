@@ -16,6 +16,7 @@ mod values;
 
 use std::collections::HashSet;
 
+use anchorite_hv::arm64::features::Hidden;
 use anchorite_spec::Range;
 
 use super::checked::{
@@ -120,6 +121,7 @@ struct GuestDraft {
     xive: Option<Placed<Xive>>,
     needs_xive: bool,
     forward: Vec<u32>,
+    hidden: Hidden,
     guarded: bool,
     its: Option<Span>,
     ipa_bits: Placed<u32>,
@@ -163,6 +165,7 @@ impl GuestDraft {
                 None => Xive::default(),
             },
             forward: self.forward,
+            hidden: self.hidden,
             guarded: self.guarded,
             its: self.its.is_some(),
             ipa_bits: self.ipa_bits.value,

@@ -15,6 +15,7 @@ use core::sync::atomic::Ordering;
 
 use anchorite_hv::arm64::context::{self, GuestContext, SecondaryStart};
 use anchorite_hv::arm64::entry::{a64_enter, a64_vectors};
+use anchorite_hv::arm64::features::Hidden;
 use anchorite_hv::arm64::regs::pstate;
 use anchorite_hv::arm64::vcpu::ON;
 use anchorite_hv::arm64::{Shared, Vcpu, exits, gic};
@@ -243,7 +244,8 @@ unsafe fn ready(index: usize, entry: u64, argument: u64) -> *mut GuestContext {
     unsafe {
         let frames = arm64.redistributor + index as u64 * gic::FRAMES;
         let guard = (arm64.guarded != 0).then_some(frames);
-        let guest = Guest { vtcr: context.vtcr(), vttbr, hcr: context.hcr(), guard };
+        let hidden = Hidden(arm64.hidden as u32);
+        let guest = Guest { vtcr: context.vtcr(), vttbr, hcr: context.hcr(), guard, hidden };
         el2::own(&raw const a64_vectors as u64, guest, &ids);
         let ctx = CONTEXTS.get().cast::<GuestContext>().add(index);
         (*ctx).gpr = [0; 31];

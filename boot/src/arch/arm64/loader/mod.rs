@@ -8,7 +8,7 @@ use core::arch::global_asm;
 use core::cell::Cell;
 
 use anchorite_hv::arm64::feature_list::LIST;
-use anchorite_hv::arm64::features::Ids;
+use anchorite_hv::arm64::features::{Hidden, Ids};
 use anchorite_hv::core::fdt::Tree;
 use anchorite_platform::qemu_virt::{BootInfo, Uart, cpu, el2};
 use anchorite_platform::{read_register, write_register};
@@ -98,7 +98,7 @@ extern "C" fn loader_main(tree: u64, own: u64, stored: u64, started: u64) -> ! {
     if manifest.debug_boot != 0 {
         clock::timed(Phase::Report, || {
             say::mappings(manifest);
-            say_features(&ids);
+            say_features(&ids, Hidden(manifest.arm64.hidden as u32));
         });
     }
     info.phases = clock::record();
@@ -145,9 +145,9 @@ pub fn seed() -> Option<[u8; 32]> {
 }
 
 /// Says what becomes of each of the processor's optional features.
-fn say_features(ids: &Ids) {
+fn say_features(ids: &Ids, hidden: Hidden) {
     for feature in &LIST {
-        let (name, verdict) = (feature.name, feature.verdict(ids));
+        let (name, verdict) = (feature.name, feature.verdict(ids, hidden));
         say::raw(format_args!(
             "@feature name={name} verdict={} why=\"{}\"",
             verdict.name(),
