@@ -148,7 +148,38 @@ impl Rules<'_> {
                     .help("write it as one line of text"),
             );
         }
+        if self.platform.arm.is_none() {
+            self.other_guests(text, &written.span());
+        }
         text.clone()
+    }
+
+    /// Refuses kinds of POWER9 guests that Linux is told on its command line to be.
+    fn other_guests(&mut self, text: &str, span: &Span) {
+        /// What asks for it, what it is, and why it cannot be.
+        const KINDS: [(&str, &str, &str); 2] = [
+            (
+                "disable_radix",
+                "hash page tables",
+                "the firmware gives its guest radix tables alone",
+            ),
+            ("svm", "a secure guest", "that takes an ultravisor, and there is none"),
+        ];
+        // As Linux reads a boolean; what stands behind `--` is for init.
+        let is_yes = |value: &str| {
+            matches!(value.as_bytes(), [b'y' | b'Y' | b't' | b'T' | b'1', ..])
+                || value.to_ascii_lowercase().starts_with("on")
+        };
+        for word in text.split_ascii_whitespace().take_while(|word| *word != "--") {
+            let (name, value) = word.split_once('=').unwrap_or((word, "y"));
+            for (key, kind, why) in KINDS {
+                if name == key && is_yes(value) {
+                    let title = format!("`{word}` on the command line asks for {kind}");
+                    let mistake = Diagnostic::new("cmdline", title, span.clone(), "in this text");
+                    self.report(mistake.help(format!("take it out: {why}")));
+                }
+            }
+        }
     }
 
     pub(super) fn format(&mut self, raw: &RawGuest) -> Option<Format> {
