@@ -11,6 +11,7 @@ mod console;
 mod el2;
 mod end;
 mod faults;
+mod flush;
 mod guarded;
 mod image;
 mod kexec;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         el2::TESTS,
         end::TESTS,
         faults::TESTS,
+        flush::TESTS,
         guarded::TESTS,
         image::TESTS,
         kexec::TESTS,

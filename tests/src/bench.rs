@@ -67,7 +67,7 @@ struct Board {
 
 const MAX: &[&str] = &["--icount", "--cpu", "max"];
 
-const BOARDS: [Board; 4] = [
+const BOARDS: [Board; 5] = [
     Board { name: "power9-bare", guest: "power9-bench", config: &[], run: &["--icount"] },
     Board {
         name: "power9-opal",
@@ -82,6 +82,12 @@ const BOARDS: [Board; 4] = [
         ],
         run: &["--icount"],
     },
+    Board {
+        name: "power9-flushes",
+        guest: "power9-bench",
+        config: &["--set", "firmware.mitigations=on"],
+        run: &["--icount"],
+    },
     Board { name: "arm64", guest: "arm64-bench", config: &[], run: MAX },
     Board {
         name: "arm64-guarded",
@@ -91,6 +97,7 @@ const BOARDS: [Board; 4] = [
     },
 ];
 
+const FLUSHED: Peers = &[("KVM with its mitigations", 2932)];
 const HCALL: Peers = &[("KVM", 2256), ("KVM with its mitigations", 2932)];
 
 const PSCI: Peers = &[("Bao", 189), ("Xen", 464), ("KVM", 1318)];
@@ -124,6 +131,15 @@ pub const ROWS: &[Row] = &[
     row("power9-opal", "load-from-a-hole", None, &[], None),
     row("power9-opal", "decrementer", None, &[], None),
     row("power9-opal", "external-ipi", None, &[], None),
+    row("power9-flushes", "h-poll-pending", None, FLUSHED, None),
+    row("power9-flushes", "h-set-mode-bad-flag", None, &[], None),
+    row("power9-flushes", "h-prod-self", None, &[], None),
+    row("power9-flushes", "h-unknown", None, &[], None),
+    row("power9-flushes", "h-cede-decrementer", None, &[], None),
+    row("power9-flushes", "h-put-term-char", None, &[], None),
+    row("power9-flushes", "load-from-a-hole", None, &[], None),
+    row("power9-flushes", "decrementer", Some(0), &[("KVM", 0)], Some(0)),
+    row("power9-flushes", "external-ipi", Some(0), &[], Some(0)),
     row("arm64", "hvc-psci-version", Some(36), PSCI, Some(60)),
     row("arm64", "hvc-unknown", Some(36), UNKNOWN, Some(60)),
     row("arm64", "smc-psci-version", None, &[("Bao", 203), ("Xen", 495)], Some(65)),

@@ -345,6 +345,16 @@ impl Ended {
         Ok(ticks.parse()?)
     }
 
+    /// Checks that the console has some text.
+    ///
+    /// # Errors
+    ///
+    /// It has not; the error has the console.
+    pub fn says(&self, text: &str) -> Result<()> {
+        ensure!(self.console.contains(text), "{text:?} is not on the console:\n{}", self.console);
+        Ok(())
+    }
+
     /// Checks the exit code and that the report says why.
     ///
     /// # Errors

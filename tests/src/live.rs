@@ -14,8 +14,8 @@ use crate::image::Image;
 use crate::monitor::Monitor;
 use crate::root;
 
-/// Bytes of POWER9's vectors, which are the first of the firmware's code.
-const VECTOR_BYTES: u64 = 0x1800;
+/// Bytes of POWER9's vectors, which are the first of the firmware's code: all but the last few.
+pub const VECTOR_BYTES: u64 = 0x1c00;
 
 /// Code, read-only data, manifest and tables are what the image has, but for the leaves that are
 /// filled in at boot.

@@ -10,6 +10,9 @@ use crate::Range;
 pub const MEMORY: Range = Range::new(0, 0x6000);
 /// The two copies of the exception vectors.
 pub const VECTORS: [u64; 2] = [0x100, 0x4100];
+/// Code that is made at boot: what the vectors call to flush (`anchorite_hv::power9::flush`). Only
+/// code that runs untranslated calls it.
+pub const FLUSHES: Range = Range::new(0x2000, 0x1000);
 /// The vCPUs' registers, which the vectors write.
 pub const CONTEXTS: Range = Range::new(0x3000, 0x1000);
 /// The pages of the second copy.

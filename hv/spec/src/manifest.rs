@@ -59,6 +59,24 @@ pub const DEBUG_FAULT_ASSERT: u32 = 1;
 /// [`Manifest::debug_fault`]: the firmware takes an exception at the guest's first exit.
 pub const DEBUG_FAULT_EXCEPTION: u32 = 2;
 
+/// [`Manifest::mitigations`]: what the machine's firmware asks for.
+pub const MITIGATIONS_AUTO: u32 = 0;
+/// [`Manifest::mitigations`]: none.
+pub const MITIGATIONS_OFF: u32 = 1;
+/// [`Manifest::mitigations`]: all.
+pub const MITIGATIONS_ON: u32 = 2;
+
+/// The name of a choice of mitigations, as configs write it.
+#[must_use]
+pub const fn mitigations_name(mitigations: u32) -> &'static str {
+    match mitigations {
+        MITIGATIONS_AUTO => "auto",
+        MITIGATIONS_OFF => "off",
+        MITIGATIONS_ON => "on",
+        _ => "?",
+    }
+}
+
 /// [`Manifest::boot`]: loaded to RAM as an arm64 `Image` is, entered with x0 = the machine's tree.
 pub const BOOT_ARM64_IMAGE: u32 = 2;
 /// [`Manifest::boot`]: entered in flash at the image's first byte.
@@ -355,6 +373,11 @@ pub struct Manifest {
     pub restart_on_panic: u32,
     /// Restarts after which the run ends instead; 0 for no limit.
     pub restart_budget: u32,
+    /// POWER9, one of the `MITIGATIONS_*` numbers: which flushes and barriers stand between guest and
+    /// firmware.
+    pub mitigations: u32,
+    /// Always 0.
+    pub reserved: u32,
     /// The processor version register (POWER9 PVR, arm64 MIDR_EL1) must equal `pvr` in the bits of
     /// `pvr_mask`.
     pub pvr: u64,

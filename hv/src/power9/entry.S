@@ -57,6 +57,15 @@ p9_vectors_start:
     std     7, \to + 104(13)
 .endm
 
+/* A place that the boot makes a call of a flush, if one is wanted (flush.rs). Between the registers'
+   storing and the first Rust: keeps r3 to r10, r12, CTR, CR. Between the last Rust and their loading:
+   keeps r3, CR. Both keep r1, r2, r13 and what a Rust function keeps. */
+.macro SITE name
+    .globl  \name
+\name:
+    nop
+.endm
+
 /* Where the interrupted code was: r3, r4 = SRR0/1, or HSRR0/1 if r12 says so. Clobbers r11. */
 .macro INTERRUPTED
     andi.   11, 12, 2
@@ -110,8 +119,9 @@ p9_vectors_start:
     li      11, 0
     std     11, GC_IN_GUEST(13)         /* All is kept: a reset finds its way back from here on. */
     mr      10, 13
+    SITE    p9_call_in
     bctrl
-    b       p9_call_resume
+    b       p9_call_out
 2:  cmpldi  3, CALL_RTAS
     beq     p9_call_in_full
     li      11, CALL_SLOTS
@@ -161,12 +171,14 @@ p9_guest_exit:                          /* What Rust may clobber goes to the con
     ld      12, GC_HANDLER(13)
     mtctr   12
     mr      3, 13
+    SITE    p9_exit_in
     bctrl
     cmpdi   3, 0
     bne     p9_full_frame
-    b       p9_resume
+    b       p9_exit_out
 
 /* A call was answered by r3. */
+    SITE    p9_call_out
 p9_call_resume:
     GIVE    314, GC_NIP
     ld      11, GC_MSR(13)
@@ -187,6 +199,7 @@ p9_call_resume:
     hrfid
 
 /* Everything but r14 to r31 comes from the context. */
+    SITE    p9_exit_out
 p9_resume:
     GIVE    896, GC_PPR
     GIVE    314, GC_NIP
@@ -253,7 +266,7 @@ p9_full_frame:
     mr      3, 13
     bctrl
 1:  CALLEE_SAVED ld, GC_GPR
-    b       p9_resume
+    b       p9_exit_out
 
 /* The firmware's own fault: its registers to the fault frame, then the last words. */
 p9_own_fault:
@@ -281,7 +294,7 @@ p9_own_fault:
 p9_enter:
     mr      13, 3
     CALLEE_SAVED ld, GC_GPR
-    b       p9_resume
+    b       p9_exit_out
     .size   p9_enter, . - p9_enter
 
     .globl  p9_vectors_end

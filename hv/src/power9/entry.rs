@@ -53,4 +53,19 @@ unsafe extern "C" {
     pub safe static p9_vectors_end: u8;
     /// The first entry's code inside the block; run it in the copy.
     pub safe static p9_enter: u8;
+    safe static p9_call_in: u8;
+    safe static p9_call_out: u8;
+    safe static p9_exit_in: u8;
+    safe static p9_exit_out: u8;
+}
+
+/// Where a flush is called if one is wanted, from the block's first byte: on the ways from the guest,
+/// then on those back to it.
+#[must_use]
+pub fn sites() -> [[u64; 2]; 2] {
+    [
+        [&raw const p9_call_in, &raw const p9_exit_in],
+        [&raw const p9_call_out, &raw const p9_exit_out],
+    ]
+    .map(|way| way.map(|site| site as u64 - &raw const p9_vectors_start as u64))
 }

@@ -17,6 +17,7 @@ pub mod entry;
 pub mod exits;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod flush;
 pub mod hcall;
 pub mod inject;
 pub mod interrupts;

@@ -77,6 +77,8 @@ impl Facts<'_> {
             restart_on_reboot: guest.restart.on_reboot.into(),
             restart_on_panic: guest.restart.on_panic.into(),
             restart_budget: guest.restart.budget,
+            mitigations: config.mitigations,
+            reserved: 0,
             pvr: config.pvr,
             pvr_mask: config.pvr_mask,
             timebase_hz: platform.timebase_hz,

@@ -32,6 +32,8 @@ pub struct Config {
     pub debug_fault: u32,
     /// The firmware says how long its boot took and what it decided.
     pub debug_boot: bool,
+    /// One of the manifest's `MITIGATIONS_*` numbers.
+    pub mitigations: u32,
     /// The flash partition that limits the image's size.
     pub flash: Option<Placed<Flash>>,
     /// The image's version, and who vouches for it.

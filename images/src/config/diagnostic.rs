@@ -34,6 +34,7 @@ pub const RULES: &[&str] = &[
     "missing-input",
     "missing-key",
     "missing-recipe",
+    "mitigations",
     "overlap-guest",
     "overlap-host",
     "override",

@@ -115,6 +115,10 @@ pub struct RawFirmware {
     /// which of the processor's optional features the guest is given. Default: `false`.
     #[schemars(with = "Option<bool>")]
     pub debug_boot: Field<bool>,
+    /// Flushes and barriers between guest and firmware, on POWER9: `auto`, those that the machine's
+    /// firmware asks for (`fw-features` in its tree), `off`, or `on`, all. Default: `auto`.
+    #[schemars(with = "Option<String>")]
+    pub mitigations: Field<String>,
     /// The flash partition that the image goes to: it limits the image's size.
     #[schemars(with = "Option<RawFlash>")]
     pub flash: Field<RawFlash>,

@@ -6,7 +6,7 @@ use std::mem::offset_of;
 use anchorite_spec::manifest::{
     CODEC_NONE, IMAGE_OFFSET, MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, MAP_WITHIN, Mapping, PART_INITRD,
     PART_KERNEL, PART_LOADER, PART_TABLES, PERM_DMA, PERM_R, PERM_W, PERM_X, Part, SPACE_GUEST,
-    SPACE_HOST, codec_name, part_name,
+    SPACE_HOST, codec_name, mitigations_name, part_name,
 };
 use anchorite_spec::{Form, Manifest, Range};
 use serde_json::{Value, json};
@@ -78,8 +78,9 @@ pub fn json(name: &str, image: &Inspected<'_>) -> Value {
         "walls": image.walls.iter().map(wall_json).collect::<Vec<_>>(),
         "proved": image.proved(),
     });
-    // One key more than the macro expands.
+    // More keys than the macro expands.
     report["place"] = place_json(image);
+    report["mitigations"] = mitigations_name(manifest.mitigations).into();
     report
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What the loader found and set up, handed to the resident firmware once.
 use anchorite_hv::core::restart::Refill;
+use anchorite_hv::power9::flush::Mitigations;
 use anchorite_spec::manifest::VCPUS;
 use anchorite_spec::phases::Phases;
 
@@ -79,6 +80,8 @@ pub struct BootInfo {
     pub clock_ticks: u64,
     /// H_GET_CPU_CHARACTERISTICS' words.
     pub characteristics: [u64; 2],
+    /// Flushes and barriers between guest and firmware.
+    pub mitigations: Mitigations,
     /// How long the boot has taken.
     pub phases: Phases,
     /// The vCPUs' cores.

@@ -2,12 +2,14 @@
 //! The machine and what the firmware takes of it.
 use anchorite_spec::Range;
 use anchorite_spec::manifest::{
-    BOOT_BARE, DEBUG_FAULT_ASSERT, DEBUG_FAULT_EXCEPTION, DEBUG_FAULT_NONE, RAM_RANGES,
+    BOOT_BARE, DEBUG_FAULT_ASSERT, DEBUG_FAULT_EXCEPTION, DEBUG_FAULT_NONE, MITIGATIONS_AUTO,
+    MITIGATIONS_OFF, MITIGATIONS_ON, RAM_RANGES, mitigations_name,
 };
 
 use super::values::{Word, span_of};
 use super::{Cpu, FirmwareDraft, PAGE, Rules};
 use crate::config::checked::{Flash, Placed};
+use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{RawBoard, RawConfig, RawFirmware};
 use crate::config::source::Span;
 
@@ -106,6 +108,22 @@ impl Rules<'_> {
             Some(Placed { value: Flash { partition, size: size.value }, span: size.span })
         });
         let debug_boot = raw.debug_boot.as_ref().is_some_and(|debug| *debug.get_ref());
-        FirmwareDraft { memory, debug_fault: debug_fault.unwrap_or_default(), debug_boot, flash }
+        let mitigations = self.mitigations(raw);
+        let debug_fault = debug_fault.unwrap_or_default();
+        FirmwareDraft { memory, debug_fault, debug_boot, mitigations, flash }
+    }
+
+    fn mitigations(&mut self, raw: &RawFirmware) -> u32 {
+        let words = [MITIGATIONS_AUTO, MITIGATIONS_OFF, MITIGATIONS_ON]
+            .map(|choice| Word::Works(mitigations_name(choice), choice));
+        let chosen = self.word("mitigations", &raw.mitigations, Some(MITIGATIONS_AUTO), &words);
+        if let Some(written) = raw.mitigations.as_ref().filter(|_| self.platform.arm.is_some()) {
+            let title = "`firmware.mitigations` is only for POWER9";
+            let help = "leave it out: on arm64 the guest asks the machine's firmware by \
+                        ARCH_WORKAROUND calls";
+            let label = "not on arm64";
+            self.report(Diagnostic::new("mitigations", title, written.span(), label).help(help));
+        }
+        chosen.unwrap_or_default()
     }
 }

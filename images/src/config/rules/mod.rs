@@ -87,7 +87,7 @@ fn finish(
     guest: Option<GuestDraft>,
 ) -> Option<Config> {
     let (board, Cpu { pvr, pvr_mask, fwb, .. }) = board?;
-    let FirmwareDraft { memory, debug_fault, debug_boot, flash } = firmware?;
+    let FirmwareDraft { memory, debug_fault, debug_boot, mitigations, flash } = firmware?;
     let guest = guest?.finish(fwb)?;
     Some(Config {
         board,
@@ -97,6 +97,7 @@ fn finish(
         firmware: memory?,
         debug_fault,
         debug_boot,
+        mitigations,
         flash,
         signing,
         guest,
@@ -183,6 +184,7 @@ struct FirmwareDraft {
     memory: Option<Placed<Range>>,
     debug_fault: u32,
     debug_boot: bool,
+    mitigations: u32,
     flash: Option<Placed<Flash>>,
 }
 

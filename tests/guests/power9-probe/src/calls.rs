@@ -5,7 +5,7 @@ use core::ptr;
 use crate::board::{ISLAND, ISLAND_END, NO_SERVER, RAM_END, SCRATCH, SOURCES};
 use crate::hcall::*;
 use crate::report::Probe;
-use crate::{mmu, rtas};
+use crate::{mmu, rtas, say};
 
 /// Calls and the code that each must return.
 fn expect(probe: &Probe, number: u64, rows: &[(&[u64], u64)]) {
@@ -118,7 +118,9 @@ pub fn run() {
         p.holds(&"two differ", first[1] != second[1]);
     });
     Probe::run("hcall-cpu-characteristics", |p| {
-        p.equal(&"code", code(CHARACTERISTICS, &[]), 0);
+        let [code, characteristics, behaviour, ..] = hcall(CHARACTERISTICS, &[]);
+        p.equal(&"code", code, 0);
+        say!("cpu-characteristics {characteristics:#x} {behaviour:#x}");
     });
     Probe::run("hcall-capacity", |p| {
         let [code, entitled, unallocated, aggregation, platform, ..] = hcall(GET_PPP, &[]);

@@ -6,6 +6,7 @@
 //! set the hypervisor registers and wait until its vCPU is started; the first one is at once. From
 //! then on the firmware runs only when a vector brings it the guest's exit (`anchorite_hv::power9`).
 mod death;
+mod flush;
 mod restart;
 mod state;
 mod stop;
@@ -60,7 +61,10 @@ extern "C" fn body_main(info: u64, toc: u64) -> ! {
     install_contexts(toc, manifest);
     // SAFETY: low memory is the operating system's once OPAL has handed over, and no interrupt can
     // come before the vectors are whole: EE is off.
-    unsafe { low::VECTORS.into_iter().for_each(|to| install_vectors(to)) };
+    unsafe {
+        low::VECTORS.into_iter().for_each(|to| install_vectors(to));
+        flush::install(info, manifest);
+    }
     publish(info.manifest, manifest);
     known::found(info);
     let process_table = fill_partition_table(manifest);

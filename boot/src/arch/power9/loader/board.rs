@@ -3,13 +3,17 @@
 //! device tree, and the first thing that differs is named.
 use anchorite_hv::core::DateTime;
 use anchorite_hv::core::fdt::{Node, Tree};
-use anchorite_hv::power9::characteristics;
+use anchorite_hv::power9::characteristics::Features;
+use anchorite_hv::power9::flush::Mitigations;
 use anchorite_platform::powernv::boot_info::{BootInfo, OPAL_INTERRUPTS};
 use anchorite_platform::powernv::core::{mfspr, spr};
 use anchorite_platform::powernv::xive;
 use anchorite_spec::Manifest;
-use anchorite_spec::manifest::BOOT_BARE;
+use anchorite_spec::manifest::{BOOT_BARE, mitigations_name};
+use anchorite_spec::phases::Phase;
 
+use crate::clock;
+use crate::say::say;
 use crate::tree::{self, Memory, mismatch, names, reg, text};
 
 /// Cores that are looked at.
@@ -23,7 +27,7 @@ pub struct Facts {
     cores: usize,
     timebase_hz: u64,
     heartbeat_ms: u64,
-    characteristics: [u64; 2],
+    features: Features,
     /// There is a PC clock (MC146818) on the LPC bus.
     pub pc_clock: bool,
     /// XIVE thread management area: hypervisor page.
@@ -90,7 +94,7 @@ fn collect(tree: &Tree<'static>) -> Facts {
         cores: 0,
         timebase_hz: 0,
         heartbeat_ms: 0,
-        characteristics: [0; 2],
+        features: Features::default(),
         pc_clock: false,
         tima_hv: 0,
         tima_os: 0,
@@ -105,8 +109,8 @@ fn collect(tree: &Tree<'static>) -> Facts {
             }
             features = node.name == b"fw-features" || features && !node.name.contains(&b'@');
             if features {
-                let enabled = node.property("enabled").is_some();
-                characteristics::add(&mut facts.characteristics, node.name, enabled);
+                let says = |what| node.property(what).is_some();
+                facts.features.add(node.name, says("enabled"), says("disabled"));
             }
         }
         Some(property) if property.is("device_type") => facts.add_typed(node, property.value),
@@ -183,10 +187,19 @@ fn first_cell(value: Option<&[u8]>) -> u32 {
 }
 
 /// Puts into `info` what the resident firmware needs of the machine.
-pub fn hand_over(facts: &Facts, info: &mut BootInfo) {
+pub fn hand_over(facts: &Facts, manifest: &Manifest, info: &mut BootInfo) {
     info.heartbeat_ticks = facts.heartbeat_ms * (facts.timebase_hz / 1000);
     info.tima_hv = facts.tima_hv;
-    info.characteristics = facts.characteristics;
+    let [characteristics @ .., _] = facts.features.0;
+    info.characteristics = characteristics;
+    info.mitigations = Mitigations::choose(manifest.mitigations, &facts.features);
+    if manifest.debug_boot != 0 {
+        let told = if facts.features.are_told() { "told" } else { "absent" };
+        let policy = mitigations_name(manifest.mitigations);
+        clock::timed(Phase::Report, || {
+            say!("mitigations {policy}, fw-features {told}: {}", info.mitigations);
+        });
+    }
 }
 
 /// OPAL's clock, binary-coded decimals: year, month, day; hour, minute, second in the upper bytes.

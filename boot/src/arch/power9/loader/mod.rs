@@ -76,7 +76,7 @@ extern "C" fn loader_main(
     info.image = image;
     info.manifest = manifest.manifest_copy.base;
     info.refill = manifest.restarts().then_some(restart::refill);
-    board::hand_over(&facts, info);
+    board::hand_over(&facts, manifest, info);
     interrupts::set_up(below, manifest, &facts, info);
     read_clock(below, facts.pc_clock, info);
     say::mappings(manifest);
