@@ -4,7 +4,7 @@ use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use anchorite_spec::{Epitaph, Ledger};
+use anchorite_spec::{Epitaph, Ledger, guard};
 
 /// A static whose users argue at each use why no other uses it then.
 #[repr(transparent)]
@@ -85,6 +85,15 @@ impl<const N: usize> Stack<N> {
     /// A stack that nothing was pushed on.
     pub const fn new() -> Self {
         Self(UnsafeCell::new([0; N]))
+    }
+
+    /// Puts the words at its far end that it must never grow over.
+    ///
+    /// # Safety
+    /// Whoever may be on it has not come that far.
+    pub unsafe fn guard(&self) {
+        // SAFETY: inside the array, which is aligned; the caller's promise.
+        unsafe { self.0.get().cast::<[u64; guard::WORDS]>().write([guard::WORD; guard::WORDS]) };
     }
 
     /// The first stack pointer: room for one frame header below the end, which holds zero.

@@ -9,6 +9,7 @@
 pub mod anchor;
 pub mod epitaph;
 pub mod form;
+pub mod guard;
 pub mod ledger;
 pub mod low;
 pub mod manifest;

@@ -88,9 +88,12 @@ extern "C" fn body_main(info: &'static BootInfo) -> ! {
 
 /// Gives each vCPU its stacks and handlers, and this CPU the first of them.
 unsafe fn install_contexts(manifest: &Manifest) {
-    // SAFETY: the caller says that nothing refers to the contexts.
+    // SAFETY: the caller says that nothing refers to the contexts. The only stack in use is the one
+    // that this has just begun on.
     unsafe {
         for (index, ctx) in (*CONTEXTS.get()).iter_mut().enumerate() {
+            STACKS[index].guard();
+            FAULT_STACKS[index].guard();
             ctx.host_stack = STACKS[index].top();
             ctx.fault_stack = FAULT_STACKS[index].top();
             ctx.handler = match manifest.debug_fault {

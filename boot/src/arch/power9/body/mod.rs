@@ -104,6 +104,11 @@ fn install_contexts(toc: u64, manifest: &Manifest) {
         &mut *CONTEXTS
     };
     for (index, ctx) in contexts.iter_mut().enumerate() {
+        // SAFETY: nobody is on them yet.
+        unsafe {
+            STACKS[index].guard();
+            FAULT_STACKS[index].guard();
+        }
         ctx.host_stack = STACKS[index].top();
         ctx.fault_stack = FAULT_STACKS[index].top();
         ctx.host_toc = toc;
