@@ -4,6 +4,7 @@
 mod arm64;
 mod arm64_boots;
 mod arm64_guests;
+mod attack;
 mod bare;
 mod bench;
 mod boot;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         arm64_boots::TESTS,
         bare::TESTS,
         arm64_guests::TESTS,
+        attack::TESTS,
         bench::TESTS,
         boot::TESTS,
         console::TESTS,

@@ -2,6 +2,7 @@
 //! Long runs, for `make soak`: each module adds its matrix, one test for each cell, so that a cell
 //! can be run alone: `scripts/soak NAME`.
 mod arm64;
+mod attack;
 mod kexec;
 mod power9;
 mod restart;
@@ -16,7 +17,14 @@ use libtest_mimic::Trial;
 const WINDOW: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
-    let trials = [arm64::trials(), kexec::trials(), power9::trials(), restart::trials(), shares()];
+    let trials = [
+        arm64::trials(),
+        attack::trials(),
+        kexec::trials(),
+        power9::trials(),
+        restart::trials(),
+        shares(),
+    ];
     anchorite_tests::run(trials.into_iter().flatten().collect())
 }
 

@@ -4,6 +4,7 @@
 //!
 //! Everything goes through `target/bin/anchorite` and its documented interface, as an outsider's
 //! script would.
+pub mod attack;
 pub mod bench;
 pub mod boots;
 pub mod codecs;
@@ -17,6 +18,7 @@ pub mod live;
 pub mod load;
 pub mod monitor;
 pub mod mutants;
+pub mod outside;
 pub mod plot;
 pub mod probe;
 pub mod restart;

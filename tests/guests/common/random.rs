@@ -24,6 +24,18 @@ impl Random {
         self.next() % n
     }
 
+    /// What a call might be given: small, one bit, an address around an edge, or noise.
+    pub fn argument(&mut self, edges: &[u64]) -> u64 {
+        let small = self.below(33);
+        match self.below(8) {
+            0..=2 => small,
+            3 => 1 << self.below(64),
+            4 => self.one_of(edges).wrapping_sub(small),
+            5 | 6 => self.one_of(edges).wrapping_add(small * 0x80),
+            _ => self.next() >> self.below(64),
+        }
+    }
+
     /// One of these.
     pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len() as u64) as usize]

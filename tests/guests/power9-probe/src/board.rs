@@ -29,5 +29,3 @@ pub const HOST_SECRETS: [u64; 6] = [
 
 /// Scratch RAM for queues, areas and buffers: 64 KiB aligned, far from the program.
 pub const SCRATCH: u64 = 0x400_0000;
-/// As much of it as probes may overwrite.
-pub const SCRATCH_SIZE: u64 = 0x100_0000;

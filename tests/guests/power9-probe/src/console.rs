@@ -26,6 +26,17 @@ pub fn put(chunk: &[u8]) {
     while hcall(hcall::PUT_TERM_CHAR, &[0, chunk.len() as u64, high, low])[0] == hcall::BUSY {}
 }
 
+/// Much text, numbered.
+pub fn flood(lines: u32) {
+    for n in 0..lines {
+        let mut line = *b"flood 0000000.\r\n";
+        for (digit, place) in line[6..13].iter_mut().rev().zip(0..) {
+            *digit = b'0' + (n / 10_u32.pow(place) % 10) as u8;
+        }
+        put(&line);
+    }
+}
+
 /// RTAS power-off; returns only if the firmware refuses.
 pub fn power_off() {
     let mut buffer = [0_u32; 6];

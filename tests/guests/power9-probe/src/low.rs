@@ -26,6 +26,7 @@ core::arch::global_asm!(
     .set RESETS, 0x2878
     .set NMI, 0x2880                    /* r3 of the last routine for one */
     .set LOST, 0x2888
+    .set AGAIN, 0x2890
     .set HCALL_IN, 0x2a00               /* r0 to r31, CR, LR, CTR, XER, CFAR */
     .set HCALL_OUT, 0x2c00
     .set KEPT, 0x2e00
@@ -66,7 +67,14 @@ probe_entry:
     li      4, \number
     b       common
     .endm
-    .irp n, 0x100,0x200,0x300,0x380,0x400,0x480,0x500,0x600,0x700,0x800,0x900,0x980,0xa00,0xb00,0xc00,0xd00,0xe00,0xe20,0xe40,0xe60,0xe80,0xea0,0xf00,0xf20,0xf40,0xf60,0xf80,0x1300,0x1500,0x1700
+    . = 0x100                           /* also before this CPU has set its SPRG0 */
+    mtspr   273, 3
+    mfspr   3, 1023                     /* PIR: four times its number */
+    sldi    3, 3, 10
+    std     4, R4(3)
+    li      4, 0x100
+    b       common
+    .irp n, 0x200,0x300,0x380,0x400,0x480,0x500,0x600,0x700,0x800,0x900,0x980,0xa00,0xb00,0xc00,0xd00,0xe00,0xe20,0xe40,0xe60,0xe80,0xea0,0xf00,0xf20,0xf40,0xf60,0xf80,0x1300,0x1500,0x1700
     VECTOR \n
     .endr
 
@@ -96,8 +104,11 @@ common:
     std     4, WORDS + 32(3)
 8:  ld      4, FIXUP(3)
     cmpdi   4, 0
+    bne     9f
+    ld      4, AGAIN(3)
+    cmpdi   4, 0
     beq     6f
-    mtspr   26, 4
+9:  mtspr   26, 4
     ld      4, RESUME(3)
     mtspr   27, 4
     li      4, 0
@@ -269,6 +280,23 @@ low_user:
     nop
     b       .
 
+    /* A CPU of an attack that lost its place: from the top of its loop, on an empty stack. */
+    .globl low_again
+low_again:
+    mfspr   3, 1023
+    sldi    3, 3, 10
+    mtspr   272, 3
+    lis     1, (stack_top - 64)@h
+    ori     1, 1, (stack_top - 64)@l
+    sldi    5, 3, 2
+    add     1, 1, 5
+    lis     2, .TOC.@h
+    ori     2, 2, .TOC.@l
+    srdi    3, 3, 12
+    bl      attack_again
+    nop
+    b       .
+
     /* Routines for system resets and machine checks: r3 points to the interrupted one, big-endian. */
     .macro NMI at, vector
     . = \at
@@ -313,6 +341,8 @@ unsafe extern "C" {
     pub fn low_hcall();
     /// Calls code with a fix-up; see the assembly.
     pub fn low_try(code: u64, r4: u64, r5: u64, r3: u64, msr: u64) -> u64;
+    /// Where an attack's CPUs go on that lost their place.
+    pub fn low_again();
     /// Calls code in problem state with a fix-up.
     pub fn low_user(code: u64, r4: u64, r5: u64, r3: u64) -> u64;
 }
@@ -337,6 +367,8 @@ pub const RESETS: Word = Word(0x2878);
 pub const LOST: Word = Word(0x2888);
 /// The save area that a routine for one of these was last given.
 pub const NMI: Word = Word(0x2880);
+/// Where an attack's CPU goes on when nobody waited for what came; 0 if it is the end of the run.
+pub const AGAIN: Word = Word(0x2890);
 /// This program's routine for system resets.
 pub const RESET_ROUTINE: u64 = 0x2700;
 /// This program's routine for machine checks.

@@ -6,10 +6,13 @@
 #![no_std]
 #![no_main]
 
+mod attack;
 mod board;
 mod calls;
 mod console;
 mod coverage;
+#[path = "../../common/forge.rs"]
+mod forge;
 mod hcall;
 mod interrupts;
 mod lives;
@@ -17,6 +20,8 @@ mod low;
 mod mmu;
 mod nmi;
 mod numbers;
+#[path = "../../common/orders.rs"]
+mod orders;
 #[path = "../../../../hv/spec/src/papr.rs"]
 #[expect(dead_code, reason = "the firmware uses more of it")]
 mod papr;
@@ -57,6 +62,7 @@ extern "C" fn probe_main(tree: u64, big_endian: u64) -> ! {
     if tree::asked_for(tree, "only=watchdog") {
         watchdog::power_off();
     }
+    attack::run(tree);
     calls::run();
     walls::run();
     relocated::run();
@@ -81,7 +87,7 @@ extern "C" fn probe_main(tree: u64, big_endian: u64) -> ! {
 }
 
 /// Lets someone outside look at the machine, until a byte comes; not for ever, if nobody is there.
-fn await_reader() {
+pub fn await_reader() {
     let start = trap::now();
     while trap::now() - start < 120 * trap::SECOND {
         let [code, count, high, ..] = hcall::hcall(hcall::GET_TERM_CHAR, &[0]);

@@ -45,10 +45,6 @@ pub const QUEUE_INFO: u64 = 0x3b4;
 pub const SET_QUEUE: u64 = 0x3b8;
 /// H_INT_GET_QUEUE_CONFIG.
 pub const GET_QUEUE: u64 = 0x3bc;
-/// H_INT_SET_OS_REPORTING_LINE.
-pub const SET_LINE: u64 = 0x3c0;
-/// H_INT_GET_OS_REPORTING_LINE.
-pub const GET_LINE: u64 = 0x3c4;
 /// H_INT_ESB.
 pub const ESB: u64 = 0x3c8;
 /// H_INT_SYNC.

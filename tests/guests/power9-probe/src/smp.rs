@@ -15,7 +15,7 @@ use crate::low::{CPU_ENTRY, EXTS, RESETS};
 use crate::random::Random;
 use crate::report::Probe;
 use crate::trap::{self, SECOND, now};
-use crate::{lives, rtas, say, watchdog};
+use crate::{attack, lives, rtas, say, watchdog};
 
 /// CPUs that probes of several use.
 pub const CPUS: usize = 4;
@@ -145,6 +145,9 @@ extern "C" fn probe_cpu(number: u64, registers: u64) -> ! {
     let cpu = number as usize % CPUS;
     if lives::several() {
         lives::join_in(cpu, registers);
+    }
+    if attack::is_on() {
+        attack::take_part(cpu);
     }
     let msr: u64;
     // SAFETY: reads a register.

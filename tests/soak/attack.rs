@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Every board under attack, a hundred times as long as in `make test`, with a seed of its own.
+use anchorite_tests::attack::{Board, LONG, POWER9_BARE, POWER9_OPAL};
+use anchorite_tests::trial;
+use libtest_mimic::Trial;
+
+const BOARDS: [&Board; 2] = [&POWER9_OPAL, &POWER9_BARE];
+
+/// One test for each.
+pub fn trials() -> Vec<Trial> {
+    let trial = |board: &&'static Board| {
+        let board = *board;
+        trial(format!("attack::{}", board.name), move || board.attack(LONG))
+    };
+    BOARDS.iter().map(trial).collect()
+}

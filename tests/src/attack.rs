@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Attacks by the guests of `guests/`: all CPUs at once, as much as is asked for, and the whole machine
+//! compared before and after. A run prints its seed; `ANCHORITE_ATTACK_SEED` repeats it.
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::guest::Guest;
+use crate::image::{Image, image_of};
+use crate::monitor::Monitor;
+use crate::outside::{Snapshot, judge};
+use crate::{live, probe, root};
+
+/// How much is done, over all CPUs.
+#[derive(Clone, Copy)]
+pub struct Order {
+    /// Calls of the firmware.
+    pub calls: u64,
+    /// Accesses, instructions and registers that are not the guest's, or are misused.
+    pub wild: u64,
+    /// A new seed for each run, and not always the same one.
+    pub fresh: bool,
+    /// Seconds that it may take on a machine with other things to do.
+    pub patience: u64,
+}
+
+/// What `make test` does to each board.
+pub const SHORT: Order = Order { calls: 100_000, wild: 10_000, fresh: false, patience: 300 };
+/// What `make soak` does.
+pub const LONG: Order =
+    Order { calls: 10_000_000, wild: 1_000_000, fresh: true, patience: 2 * 3600 };
+
+/// The seed of a run that is to repeat.
+const SEED: u64 = 0x5eed;
+
+/// A board of a guest's, under attack.
+pub struct Board {
+    /// The guest.
+    pub probe: &'static str,
+    /// A name for its image.
+    pub name: &'static str,
+    /// What makes its image another than the guest's own board says.
+    pub build: &'static [&'static str],
+    /// The same for the run.
+    pub run: &'static [&'static str],
+}
+
+/// POWER9 under skiboot.
+pub const POWER9_OPAL: Board = Board {
+    probe: "power9-probe",
+    name: "attack-power9",
+    build: &["--vcpus", "4", "--set", "ram.0.size=1296MiB"],
+    run: &[],
+};
+/// POWER9 without it.
+pub const POWER9_BARE: Board = Board {
+    probe: "power9-probe",
+    name: "attack-power9-bare",
+    build: &[
+        "--vcpus",
+        "4",
+        "--set",
+        "ram.0.size=1296MiB",
+        "--set",
+        "board.boot=bare",
+        "--set",
+        "firmware.console=uart",
+        "--set",
+        "firmware.memory={base=\"32MiB\",size=\"2MiB\"}",
+    ],
+    run: &[],
+};
+
+fn seed(order: Order) -> Result<u64> {
+    if let Ok(text) = std::env::var("ANCHORITE_ATTACK_SEED") {
+        let hex = text.strip_prefix("0x").map(|hex| u64::from_str_radix(hex, 16));
+        return Ok(hex.unwrap_or_else(|| text.parse())?);
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() as u64;
+    Ok(if order.fresh { now } else { SEED })
+}
+
+impl Board {
+    fn image(&self, order: Order) -> Result<Image> {
+        probe::build_guest(self.probe)?;
+        let Order { calls, wild, .. } = order;
+        let cmdline = format!("attack seed={:#x} calls={calls} wild={wild}", seed(order)?);
+        println!("{}: {cmdline}", self.name);
+        let board = root().join("tests/guests").join(self.probe).join("board.toml");
+        let arguments = [&["--cmdline", &cmdline], self.build].concat();
+        image_of(&board, &format!("{}-{calls}", self.name), &arguments)
+    }
+
+    /// Attacks, and looks at what came of it.
+    ///
+    /// # Errors
+    ///
+    /// Something got through, the firmware does not answer any more, or a forged line was believed.
+    pub fn attack(&self, order: Order) -> Result<()> {
+        let image = self.image(order)?;
+        let patience = Duration::from_secs(order.patience);
+        let limit = (2 * order.patience).to_string();
+        let mut guest = Guest::start(&image.path, &[&["--timeout", &limit], self.run].concat())?;
+        guest.expect("attack begins", patience)?;
+        let mut monitor = Monitor::connect(guest.qmp())?;
+        let before = Snapshot::take(&mut monitor, &image.manifest)?;
+        guest.send(b"x")?;
+        guest.expect("probe ends", patience)?;
+        live::untouched(&mut monitor, &image)?;
+        let later = Snapshot::take(&mut monitor, &image.manifest)?;
+        let findings = judge(&image, &before, &later)?;
+        drop(monitor);
+        guest.send(b"x")?;
+        let ended = guest.end()?;
+        let lines = || ended.console.lines().map(str::trim_end);
+        let told = lines().rfind(|line| line.starts_with("attack: "));
+        println!("{}, {findings:?}", told.context("no account of the attack")?);
+        let failed: Vec<&str> = lines().filter(|line| line.contains(" FAIL ")).collect();
+        ensure!(failed.is_empty(), "{}", failed.join("\n"));
+        for name in ["reached-nothing", "answers"] {
+            let line = format!("probe attack-{name} ok");
+            ensure!(lines().any(|told| told == line), "no {line:?}:\n{}", ended.console);
+        }
+        // It says that it has powered off. It has not.
+        ensure!(lines().filter(|line| *line == "@end status=powered-off code=0").count() == 1);
+        ended.expect(10, "the guest panicked")
+    }
+}
