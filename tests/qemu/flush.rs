@@ -85,7 +85,7 @@ fn by_software(image: &Image) -> Result<()> {
 /// The count cache by software: an indirect branch in each 32 bytes.
 fn row_of_branches(monitor: &mut Monitor, at: u64) -> Result<()> {
     const BRANCHES: usize = 279;
-    ensure!(at % 32 == 0, "the row is at {at:#x}");
+    ensure!(at.is_multiple_of(32), "the row is at {at:#x}");
     let start: &[&str] = &["li r0, 0x7fff", "mtctr r0"];
     let nops: &[&str] = &["nop"; 7];
     same(monitor, at, &[start, &nops[1..], &[BRANCH], nops].concat())?;

@@ -163,14 +163,14 @@ const SYNC: u32 = 0x7c00_04ac;
 /// Loads in one turn of [`DISPLACED`].
 const TURN: u32 = 8;
 const fn load(block: u32) -> u32 {
-    0xe80b_0000 | block * BLOCK as u32 // ld r0, …(r11)
+    0xe80b_0000 | (block * BLOCK as u32) // ld r0, …(r11)
 }
 /// Loads the area behind r11, once all prefetching of streams has ended.
 const DISPLACED: [u32; 15] = [
     SYNC,
-    0x3c00_6000,                                      // lis r0, 0x6000
-    0x7d40_022c,                                      // dcbt 0, r0, 10
-    0x3800_0000 | (AREA_BYTES / BLOCK) as u32 / TURN, // li r0
+    0x3c00_6000,                                        // lis r0, 0x6000
+    0x7d40_022c,                                        // dcbt 0, r0, 10
+    0x3800_0000 | ((AREA_BYTES / BLOCK) as u32 / TURN), // li r0
     MTCTR_0,
     load(0),
     load(1),
@@ -180,7 +180,7 @@ const DISPLACED: [u32; 15] = [
     load(5),
     load(6),
     load(7),
-    0x396b_0000 | TURN * BLOCK as u32, // addi r11, r11
+    0x396b_0000 | (TURN * BLOCK as u32), // addi r11, r11
     0x4200_0000 | 0u32.wrapping_sub(4 * (TURN + 1)) & 0xfffc, // bdnz
 ];
 
