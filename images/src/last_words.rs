@@ -34,9 +34,11 @@ pub fn report(end: End, epitaph: &Epitaph, ledger: Option<&Ledger>) -> String {
         End::ImageRefused => says("the firmware refused the image"),
         End::RestartBudget => says("the guest was restarted as often as the config allows"),
         End::Watchdog => says("the watchdog expired"),
+        End::Silence => says("the guest was silent"),
     };
     let mut report = format!("anchorite: {first}\n");
-    if matches!(end, End::PolicyStop | End::FirmwareFault | End::Watchdog) {
+    let with_state = [End::PolicyStop, End::FirmwareFault, End::Watchdog, End::Silence];
+    if with_state.contains(&end) {
         registers(&mut report, epitaph);
     }
     if let Some(restarts) = ledger.map(|ledger| ledger.restarts).filter(|restarts| *restarts > 0) {

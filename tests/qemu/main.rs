@@ -23,6 +23,7 @@ mod restart;
 mod smp;
 mod trust;
 mod u_boot;
+mod watchdog;
 
 use std::process::ExitCode;
 
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         smp::TESTS,
         trust::TESTS,
         u_boot::TESTS,
+        watchdog::TESTS,
     ]
     .concat();
     let trials = tests.into_iter().map(|(name, test)| anchorite_tests::trial(name, test));

@@ -6,6 +6,7 @@ mod attack;
 mod kexec;
 mod power9;
 mod restart;
+mod watchdog;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         kexec::trials(),
         power9::trials(),
         restart::trials(),
+        watchdog::trials(),
         shares(),
     ];
     anchorite_tests::run(trials.into_iter().flatten().collect())

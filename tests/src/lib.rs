@@ -25,6 +25,7 @@ pub mod restart;
 pub mod share;
 pub mod stats;
 pub mod told;
+pub mod watchdog;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};

@@ -4,7 +4,7 @@ use core::fmt::Write;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use anchorite_hv::core::end::Text;
-use anchorite_hv::core::restart::judge;
+use anchorite_hv::core::restart::{Done, judge};
 use anchorite_spec::phases::Phases;
 use anchorite_spec::{End, Manifest};
 
@@ -16,17 +16,23 @@ pub const PATIENCE: u64 = 20;
 
 /// Why the guest is restarted: an [`End`] as a number.
 static WHY: AtomicU32 = AtomicU32::new(0);
+/// Restarts of a guest that was silent.
+static SILENT: AtomicU64 = AtomicU64::new(0);
 /// The counter when it was asked for.
 static SINCE: AtomicU64 = AtomicU64::new(0);
 
 /// How the run ends, or `None` if the guest begins again instead.
 pub fn ends(manifest: &Manifest, end: End) -> Option<End> {
     // SAFETY: a word that nobody writes before who restarts the guest has stopped all others.
-    judge(manifest, end, unsafe { (*LEDGER.get()).restarts })
+    let all = unsafe { (*LEDGER.get()).restarts };
+    judge(manifest, end, Done { all, silent: SILENT.load(Ordering::Relaxed) })
 }
 
 /// A restart begins, with the counter at `since`.
 pub fn begins(why: End, since: u64) {
+    if why == End::Silence {
+        SILENT.fetch_add(1, Ordering::Relaxed);
+    }
     WHY.store(why as u32, Ordering::Relaxed);
     SINCE.store(since, Ordering::Relaxed);
 }

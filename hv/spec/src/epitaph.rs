@@ -36,13 +36,15 @@ pub enum End {
     ImageRefused = 7,
     /// The guest was restarted as often as the config allows.
     RestartBudget = 8,
-    /// The watchdog expired.
+    /// A watchdog of the guest's own expired.
     Watchdog = 9,
+    /// The firmware's watchdog has seen no sign of life.
+    Silence = 10,
 }
 
 impl End {
     /// Every way to end.
-    pub const ALL: [End; 9] = [
+    pub const ALL: [End; 10] = [
         End::PoweredOff,
         End::Rebooted,
         End::GuestPanic,
@@ -52,6 +54,7 @@ impl End {
         End::ImageRefused,
         End::RestartBudget,
         End::Watchdog,
+        End::Silence,
     ];
 
     /// The end that this number stands for.
@@ -73,6 +76,7 @@ impl End {
             End::ImageRefused => "image-refused",
             End::RestartBudget => "restart-budget",
             End::Watchdog => "watchdog",
+            End::Silence => "silence",
         }
     }
 
@@ -87,7 +91,7 @@ impl End {
             End::BoardMismatch => 13,
             End::ImageRefused => 14,
             End::RestartBudget => 15,
-            End::Watchdog => 16,
+            End::Watchdog | End::Silence => 16,
         }
     }
 }

@@ -77,6 +77,13 @@ pub const fn mitigations_name(mitigations: u32) -> &'static str {
     }
 }
 
+/// [`Manifest::watchdog_action`]: the guest begins again.
+pub const WATCHDOG_RESTARTS: u32 = 1;
+/// [`Manifest::watchdog_action`]: the run ends as stopped by policy.
+pub const WATCHDOG_STOPS: u32 = 2;
+/// [`Manifest::watchdog_action`]: the run ends as the watchdog's doing.
+pub const WATCHDOG_POWERS_OFF: u32 = 3;
+
 /// [`Manifest::boot`]: loaded to RAM as an arm64 `Image` is, entered with x0 = the machine's tree.
 pub const BOOT_ARM64_IMAGE: u32 = 2;
 /// [`Manifest::boot`]: entered in flash at the image's first byte.
@@ -378,6 +385,14 @@ pub struct Manifest {
     pub mitigations: u32,
     /// Always 0.
     pub reserved: u32,
+    /// Seconds of silence after which the firmware's watchdog acts; 0 if there is none.
+    pub watchdog_seconds: u32,
+    /// One of the `WATCHDOG_*` numbers: what it does; 0 if there is none.
+    pub watchdog_action: u32,
+    /// Restarts by the watchdog after which the run ends instead; 0 for no limit of its own.
+    pub watchdog_budget: u32,
+    /// 1 if it looks for signs of life itself, 0 if calls feed it.
+    pub watchdog_looks: u32,
     /// The processor version register (POWER9 PVR, arm64 MIDR_EL1) must equal `pvr` in the bits of
     /// `pvr_mask`.
     pub pvr: u64,
@@ -479,7 +494,9 @@ impl Manifest {
     /// then stays in memory.
     #[must_use]
     pub fn restarts(&self) -> bool {
-        self.restart_on_reboot != 0 || self.restart_on_panic != 0
+        self.restart_on_reboot != 0
+            || self.restart_on_panic != 0
+            || self.watchdog_action == WATCHDOG_RESTARTS
     }
 
     /// The RAM ranges in use.

@@ -193,7 +193,7 @@ reasons! {
     RtasNmiInterlock = "rtas_nmi_interlock",
     /// H_WATCHDOG: starts, stops or describes a watchdog of the guest's.
     HWatchdog = "h_watchdog",
-    /// The hypervisor decrementer, for a watchdog of the guest's.
+    /// The hypervisor decrementer, for a watchdog: one of the guest's, or the firmware's.
     Watchdog = "watchdog",
     /// H_GET_PPP: how many processors the guest has.
     HGetPpp = "h_get_ppp",
@@ -205,6 +205,10 @@ reasons! {
     HPollPending = "h_poll_pending",
     /// An HDSI whose cause the core did not say: the access is tried again.
     HdsiRetried = "hdsi-retried",
+    /// WFI: a CPU that goes to sleep, which the firmware's watchdog wants to know now and then.
+    Wfi = "wfi",
+    /// The call that feeds the firmware's watchdog.
+    SmcccWatchdog = "smccc-watchdog",
 }
 
 impl ExitReason {

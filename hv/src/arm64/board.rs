@@ -41,6 +41,12 @@ pub trait Arm64: Machine {
     fn unguard(&mut self);
     /// Starts EL2's own timer, or stops it before the CPU goes off.
     fn keep_time(&mut self, on: bool);
+    /// The counter.
+    fn counter(&self) -> u64;
+    /// When the guest's timers on this CPU come, or came: another number whenever it sets one.
+    fn timers(&self) -> u64;
+    /// Has the guest's next WFI on this CPU come to EL2, or not.
+    fn trap_sleep(&mut self, on: bool);
     /// Sends an interrupt to other CPUs, or this one: a value for ICC_SGI1R_EL1.
     fn send_sgi(&mut self, value: u64);
     /// Stores to a device's register: `size` is 1, 4 or 8 bytes, the address is a multiple of it.

@@ -7,7 +7,7 @@ use super::board::Arm64;
 use super::context::GuestContext;
 use super::regs::{ESR_IL, ICC_ASGI1R, ICC_SGI0R, ICC_SGI1R, abort, class, pstate};
 use super::vcpu::{GicPlace, Vcpu};
-use super::{gic, inject, psci, report, sdei};
+use super::{gic, inject, psci, report, sdei, watchdog};
 use crate::core::Action;
 
 /// What kind of exception a vector is for, whether from AArch64 or from AArch32 user programs.
@@ -29,7 +29,8 @@ pub fn quick<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> bool {
         FIQ => {
             let timer = v.machine.serve_fiq();
             v.count(if timer { ExitReason::El2Timer } else { ExitReason::FiqSpurious });
-            v.masks == 0 || !timer || !sdei::is_stuck(v, ctx)
+            let watched = v.shared.watchdog.is_on();
+            !timer || !watched && (v.masks == 0 || !sdei::is_stuck(v, ctx))
         }
         SYNCHRONOUS if ctx.esr & !REGISTER == SEND && !needs_frame(ctx) => {
             send_sgi(v, ctx);
@@ -64,8 +65,11 @@ pub fn needs_frame(ctx: &GuestContext) -> bool {
 /// Serves one exit that [`quick`] has left.
 pub fn serve<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     if ctx.vector & KIND == FIQ && v.guarded {
-        v.last_words.push(b"it stopped its CPUs and went no further");
-        return Action::End(End::GuestPanic);
+        if !v.shared.watchdog.is_on() || v.masks != 0 && sdei::is_stuck(v, ctx) {
+            v.last_words.push(b"it stopped its CPUs and went no further");
+            return Action::End(End::GuestPanic);
+        }
+        return watchdog::look(v);
     }
     if ctx.vector & KIND != SYNCHRONOUS {
         // Other interrupts and SErrors go to EL1 as long as HCR_EL2 is what the firmware set.
@@ -84,6 +88,7 @@ pub fn serve<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
         class::DATA => data_abort(v, ctx),
         class::FETCH => fetch_abort(v, ctx),
         class::SYSTEM => system_register(v, ctx),
+        class::WAIT if v.shared.watchdog.is_on() => watchdog::sleeps(v),
         other => {
             v.count(ExitReason::UndefinedTrap);
             let what = format_args!("exception of class {other:#x}");

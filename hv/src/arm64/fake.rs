@@ -2,6 +2,7 @@
 //! A machine made of plain fields, on which the handlers are tested.
 use anchorite_spec::Manifest;
 use anchorite_spec::ledger::Row;
+use anchorite_spec::manifest::WATCHDOG_RESTARTS;
 use zerocopy::FromZeros;
 
 use super::board::{Arm64, Fault};
@@ -32,6 +33,9 @@ pub struct Fake {
     pub timer_rings: bool,
     pub timer: Vec<bool>,
     pub sgis: Vec<u64>,
+    pub counter: u64,
+    pub timers: u64,
+    pub traps_sleep: bool,
 }
 
 impl Machine for Fake {
@@ -94,6 +98,15 @@ impl Arm64 for Fake {
     fn keep_time(&mut self, on: bool) {
         self.timer.push(on);
     }
+    fn counter(&self) -> u64 {
+        self.counter
+    }
+    fn timers(&self) -> u64 {
+        self.timers
+    }
+    fn trap_sleep(&mut self, on: bool) {
+        self.traps_sleep = on;
+    }
     fn send_sgi(&mut self, value: u64) {
         self.sgis.push(value);
     }
@@ -112,7 +125,21 @@ pub fn vcpu() -> Vcpu<Fake> {
 
 /// The same, with guarded interrupts or without.
 pub fn vcpu_of(guarded: bool) -> Vcpu<Fake> {
+    vcpu_with(guarded, |_| {})
+}
+
+/// The same, guarded, with a watchdog that restarts it after so many seconds.
+pub fn watched(seconds: u32, looks: bool) -> Vcpu<Fake> {
+    vcpu_with(true, |manifest| {
+        manifest.watchdog_seconds = seconds;
+        manifest.watchdog_action = WATCHDOG_RESTARTS;
+        manifest.watchdog_looks = looks.into();
+    })
+}
+
+fn vcpu_with(guarded: bool, more: impl FnOnce(&mut Manifest)) -> Vcpu<Fake> {
     let mut manifest = Manifest::new_zeroed();
+    more(&mut manifest);
     manifest.vcpus = 2;
     manifest.arm64.redistributor = 0x80a_0000;
     manifest.arm64.redistributor_guest = 0x80a_0000;

@@ -7,8 +7,8 @@ use anchorite_spec::{End, ExitReason};
 use super::board::Arm64;
 use super::context::GuestContext;
 use super::regs::MPIDR_AFFINITY;
-use super::sdei;
 use super::vcpu::{OFF, STARTING, Vcpu};
+use super::{sdei, watchdog};
 use crate::core::Action;
 use crate::mem::Gpa;
 
@@ -129,6 +129,9 @@ pub fn serve<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
         }
         (id, true) if (sdei::function::ALL[0]..=sdei::function::ALL[1]).contains(&id) => {
             (ExitReason::Sdei, sdei::serve(v, id))
+        }
+        (watchdog::FUNCTION, _) if v.shared.watchdog.is_called() => {
+            (ExitReason::SmcccWatchdog, watchdog::call(v, ctx))
         }
         _ if v.shared.forwards(number) => {
             v.count(ExitReason::SmcccForwarded);

@@ -5,6 +5,8 @@
 pub mod class {
     /// Unknown reason.
     pub const UNKNOWN: u64 = 0x00;
+    /// WFI, trapped.
+    pub const WAIT: u64 = 0x01;
     /// HVC from AArch64.
     pub const HVC: u64 = 0x16;
     /// SMC from AArch64, trapped.
@@ -78,5 +80,7 @@ pub const MPIDR_AFFINITY: u64 = 0xff_00ff_ffff;
 /// HCR_EL2 for every guest: stage 2 on, set/way by invalidate-and-clean, protected table walks, SMC,
 /// implementation-defined registers and ACTLR trapped, AArch64.
 pub const HCR_BASE: u64 = 0x8038_0007;
+/// HCR_EL2.TWI: WFI is EL2's, unless an interrupt is pending.
+pub const HCR_TWI: u64 = 1 << 13;
 /// HCR_EL2.FMO: FIQs are EL2's, whatever the guest masks.
 pub const HCR_FMO: u64 = 1 << 3;

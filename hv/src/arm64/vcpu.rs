@@ -13,6 +13,7 @@ use super::psci::{code, function};
 use super::regs::MPIDR_AFFINITY;
 use crate::core::end::Text;
 use crate::core::report::{Reach, Reports};
+use crate::core::watchdog::{Seen, Watchdog};
 use crate::mem::{GuestMemory, Hpa};
 
 /// [`Seat::state`]: its CPU is off or on its way there.
@@ -54,6 +55,8 @@ pub struct Shared {
     pub guarded: bool,
     /// The guest is trusted with tables of the interrupt controller.
     pub lpis: bool,
+    /// The firmware's watchdog.
+    pub watchdog: Watchdog,
     /// Functions of the machine's firmware that it may call; 0 where unused.
     pub forward: [u32; FORWARD],
     /// Features of the CPU that the guest does not have.
@@ -95,6 +98,7 @@ impl Shared {
             reports: Reports::new(),
             guarded: manifest.arm64.guarded != 0,
             lpis: manifest.arm64.its != 0,
+            watchdog: Watchdog::new(manifest),
             forward: manifest.arm64.forward,
             hidden: Hidden(manifest.arm64.hidden as u32),
             orderly: AtomicBool::new(false),
@@ -124,10 +128,11 @@ impl Shared {
         self.seats[..self.vcpus].iter().position(|seat| seat.mpidr == mpidr)
     }
 
-    /// Whether the guest may call any function of the machine's firmware.
+    /// Whether there are calls beyond those that the vectors know: of the machine's firmware, or the
+    /// watchdog's.
     #[must_use]
-    pub fn forwards_any(&self) -> bool {
-        self.forward.iter().any(|function| *function != 0)
+    pub fn has_more_calls(&self) -> bool {
+        self.watchdog.is_called() || self.forward.iter().any(|function| *function != 0)
     }
 
     /// Whether the guest may call this function of the machine's firmware.
@@ -170,6 +175,8 @@ pub struct Vcpu<M> {
     pub masks: u32,
     /// Rings of EL2's timer for which it has been spinning since.
     pub rings: u32,
+    /// What it has seen for the firmware's watchdog.
+    pub seen: Seen,
     /// The exit being served.
     pub reason: Option<ExitReason>,
     /// Aborts in a row after which the access was tried again.
@@ -190,6 +197,7 @@ impl<M> Vcpu<M> {
             guarded: shared.guarded,
             masks: 0,
             rings: 0,
+            seen: Seen::NOTHING,
             reason: None,
             retries: 0,
             last_words: Text::new(),

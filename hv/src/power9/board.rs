@@ -89,6 +89,8 @@ pub trait Power9: Machine {
     fn renew_interrupts(&mut self);
     /// The timebase.
     fn timebase(&self) -> u64;
+    /// When the guest's decrementer comes, or came, in timebase ticks.
+    fn decrementer_at(&self) -> u64;
     /// Has the hypervisor decrementer interrupt the guest at `at`, in timebase ticks, once; beside
     /// the heartbeat's own times.
     fn set_timer(&mut self, at: u64);

@@ -50,6 +50,7 @@ pub struct Fake {
     pub heartbeat_due: bool,
     pub ticks: u64,
     pub timer: u64,
+    pub decrementer_at: u64,
     pub hvi: bool,
     pub hmi_fails: bool,
     pub routes: Vec<(u32, Route)>,
@@ -183,6 +184,10 @@ impl Power9 for Fake {
 
     fn timebase(&self) -> u64 {
         self.ticks
+    }
+
+    fn decrementer_at(&self) -> u64 {
+        self.decrementer_at
     }
 
     fn set_timer(&mut self, at: u64) {

@@ -20,6 +20,7 @@ use super::watchdog::{self, Watchdogs};
 use crate::core::ConsoleTail;
 use crate::core::end::Text;
 use crate::core::report::{Reach, Reports};
+use crate::core::watchdog::{Seen, Watchdog};
 use crate::mem::{Gpa, GuestCounter, GuestMemory};
 
 /// Where a vCPU is in its life.
@@ -104,6 +105,8 @@ pub struct Shared {
     pub watchdogs: Lock<Watchdogs>,
     /// When the next of them expires, in timebase ticks, or [`watchdog::NEVER`].
     pub watchdog_due: AtomicU64,
+    /// The firmware's watchdog.
+    pub watchdog: Watchdog,
     /// Timebase ticks in a second.
     pub timebase_hz: u64,
     /// The machine's cores.
@@ -147,6 +150,7 @@ impl Shared {
             nmi: Lock::new(Nmi::new(manifest)),
             watchdogs: Lock::new(Watchdogs::default()),
             watchdog_due: AtomicU64::new(watchdog::NEVER),
+            watchdog: Watchdog::new(manifest),
             timebase_hz: manifest.timebase_hz,
             cores: manifest.cores,
             console: Lock::new(ConsoleTail::new()),
@@ -176,7 +180,8 @@ impl Shared {
     }
 
     /// The first vCPU is about to start, as at first; whoever asks kicks it.
-    pub fn start_first(&self, manifest: &Manifest) {
+    pub fn start_first(&self, manifest: &Manifest, now: u64) {
+        self.watchdog.begin(now, self.timebase_hz);
         *self.states.lock() = first_states(manifest);
     }
 
@@ -223,6 +228,8 @@ pub struct Vcpu<M> {
     pub reason: Option<ExitReason>,
     /// When the core's timer comes for a watchdog's sake, or [`watchdog::NEVER`].
     pub timer: u64,
+    /// What it has seen for the firmware's watchdog.
+    pub seen: Seen,
     /// Text for the epitaph, once a handler has ended the run.
     pub last_words: Text,
 }
@@ -239,6 +246,7 @@ impl<M> Vcpu<M> {
             row,
             reason: None,
             timer: watchdog::NEVER,
+            seen: Seen::NOTHING,
             last_words: Text::new(),
         }
     }
@@ -380,6 +388,8 @@ impl<M: Power9> Vcpu<M> {
             self.machine.park();
         };
         self.follow_mode();
+        self.seen = self.shared.watchdog.start(self.machine.timebase());
+        self.watch();
         self.follow_watchdog();
         self.machine.clear_registers();
         ctx.pending_reset = 0;
@@ -410,6 +420,7 @@ impl<M: Power9> Vcpu<M> {
         let called = || seat.reset.load(Ordering::SeqCst) || seat.pulled.load(Ordering::SeqCst);
         while !self.wait(M::park) && !called() {}
         self.shared.states.lock()[self.index] = State::Running;
+        self.watch();
         true
     }
 
@@ -508,7 +519,7 @@ mod tests {
         v.machine.meanwhile = Some(Box::new(move || {
             parked += 1;
             if parked == TRIES {
-                shared.start_first(&manifest);
+                shared.start_first(&manifest, 0);
             }
         }));
         let mut ctx = context(vector::SYSTEM_CALL);

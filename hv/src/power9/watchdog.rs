@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The guest's own watchdogs (H_WATCHDOG; LoPAR's hcall-watchdog function set, as Linux's
-//! pseries-wdt uses it).
+//! Watchdogs: the guest's own, and the firmware's.
 //!
-//! A watchdog is a timebase value in memory that all vCPUs share. Each vCPU that makes an exit takes
+//! The guest's (H_WATCHDOG; LoPAR's hcall-watchdog function set, as Linux's
+//! pseries-wdt uses it) are timebase values in memory that all vCPUs share. Each vCPU that makes an exit takes
 //! the earliest one over into its hypervisor decrementer, which interrupts the guest whatever it has
 //! masked; whoever finds one expired acts. Pings only move a value: no vCPU is disturbed by them, and
 //! a decrementer that then comes too early is set anew. A vCPU that goes to sleep without its timer
 //! has another one take an exit.
+//!
+//! The firmware's ([`crate::core::watchdog`]) is fed by whatever starts one of the guest's, as
+//! pseries-wdt does again and again; or each vCPU looks at itself when its decrementer comes. One that
+//! sleeps in H_CEDE is woken for it, and cedes again if it lives.
 use core::fmt::Write;
 use core::sync::atomic::Ordering;
 
-use anchorite_spec::End;
+use anchorite_spec::{End, ExitReason};
 
 use super::board::Power9;
 use super::context::GuestContext;
@@ -19,13 +23,13 @@ use super::report;
 use super::vcpu::Vcpu;
 use crate::core::Action;
 use crate::core::end::Text;
+pub use crate::core::watchdog::NEVER;
+use crate::core::watchdog::Signs;
 
 /// How many a guest has.
 pub const WATCHDOGS: usize = 4;
 /// The shortest time, in milliseconds.
 const SHORTEST: u64 = 1;
-/// No watchdog runs.
-pub const NEVER: u64 = u64::MAX;
 
 /// What an expired one does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +113,7 @@ pub fn watchdog<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResu
             let expires = v.machine.timebase().saturating_add(ticks).min(NEVER - 1);
             let leave_others = flags & LEAVE_OTHERS != 0;
             watchdogs.0[index] = Some(Running { expires, on_expiry, leave_others });
+            v.shared.watchdog.feed(v.machine.timebase());
         }
         STOP => {
             let stopped = match number {
@@ -130,10 +135,21 @@ pub fn watchdog<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> HcallResu
     done()
 }
 
-/// The hypervisor decrementer came: what follows if a watchdog has expired.
+/// The hypervisor decrementer came: what follows if a watchdog has expired, the firmware's first.
 pub fn serve<M: Power9>(v: &mut Vcpu<M>) -> Action {
     v.timer = NEVER;
     let now = v.machine.timebase();
+    if now >= v.seen.next {
+        let sleeps = v.row.count[ExitReason::HCede.slot()];
+        let signs = Signs { timer: v.machine.decrementer_at(), sleeps };
+        if v.shared.watchdog.is_over(now, signs, &mut v.seen) {
+            let (end, text) = v.shared.watchdog.verdict();
+            report::notice(v, &text);
+            v.last_words.push(text.as_bytes());
+            return Action::End(end);
+        }
+    }
+    v.watch();
     let mut watchdogs = v.shared.watchdogs.lock();
     let Some((index, on_expiry)) = watchdogs.expired(now) else { return Action::Resume };
     v.shared.watchdog_due.store(watchdogs.earliest(), Ordering::SeqCst);
@@ -159,6 +175,14 @@ pub fn serve<M: Power9>(v: &mut Vcpu<M>) -> Action {
 }
 
 impl<M: Power9> Vcpu<M> {
+    /// Has this core's timer come when it is to look for the firmware's watchdog.
+    pub fn watch(&mut self) {
+        if self.seen.next < self.timer {
+            self.timer = self.seen.next;
+            self.machine.set_timer(self.timer);
+        }
+    }
+
     /// Takes the earliest watchdog over into this core's timer.
     pub fn follow_watchdog(&mut self) {
         let due = self.shared.watchdog_due.load(Ordering::Relaxed);
@@ -179,8 +203,6 @@ impl<M: Power9> Vcpu<M> {
 
 #[cfg(test)]
 mod tests {
-    use anchorite_spec::ExitReason;
-
     use super::super::exits;
     use super::super::fake::{Fake, TICKS_PER_MS, context, hcall, vcpu, vcpu_of};
     use super::super::hcall::serve as serve_hcall;

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! An arm64 guest's flattened device tree, derived from the config: PSCI by HVC, GICv3,
 //! the architecture's timer, and the devices that the config names a model for.
+use anchorite_hv::arm64::watchdog::FUNCTION;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 
 use super::layout::GuestLayout;
 use super::told::Told;
 use super::tree::{GuestTree, cells, chosen, finish, memory, reserved, set};
-use crate::config::checked::{Config, Device, Model};
+use crate::config::checked::{Config, Device, Model, Watchdog};
 use crate::config::platform::Arm;
 
 const GIC: u32 = 1;
@@ -43,6 +44,9 @@ pub fn make(config: &Config, layout: &GuestLayout, told: &Told) -> GuestTree {
     root.add_child(psci());
     root.add_child(firmware());
     root.add_child(timer());
+    if let Some(node) = config.watchdog.filter(Watchdog::is_called).map(watchdog) {
+        root.add_child(node);
+    }
     root.add_child(counters());
     if let Some(arm) = config.platform.arm {
         let mut gic = gic(&arm, config.guest.vcpus.len() as u64);
@@ -92,6 +96,15 @@ fn firmware() -> DeviceTreeNode {
     set(&mut sdei, "method", "hvc");
     let mut node = DeviceTreeNode::new_unchecked("firmware");
     node.add_child(sdei);
+    node
+}
+
+/// The firmware's watchdog, as a stock driver feeds it.
+fn watchdog(watchdog: Watchdog) -> DeviceTreeNode {
+    let mut node = DeviceTreeNode::new_unchecked("watchdog");
+    set(&mut node, "compatible", "arm,smc-wdt");
+    set(&mut node, "arm,smc-id", FUNCTION);
+    set(&mut node, "timeout-sec", watchdog.seconds);
     node
 }
 

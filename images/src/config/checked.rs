@@ -34,6 +34,8 @@ pub struct Config {
     pub debug_boot: bool,
     /// One of the manifest's `MITIGATIONS_*` numbers.
     pub mitigations: u32,
+    /// The firmware's watchdog.
+    pub watchdog: Option<Watchdog>,
     /// The flash partition that limits the image's size.
     pub flash: Option<Placed<Flash>>,
     /// The image's version, and who vouches for it.
@@ -151,6 +153,27 @@ pub struct Restart {
     pub on_panic: bool,
     /// How often at most; 0 for no limit.
     pub budget: u32,
+}
+
+/// The firmware's watchdog.
+#[derive(Clone, Copy, Debug)]
+pub struct Watchdog {
+    /// Seconds of silence.
+    pub seconds: u32,
+    /// One of the manifest's `WATCHDOG_*` numbers.
+    pub action: u32,
+    /// Restarts at most; 0 for no limit.
+    pub budget: u32,
+    /// It looks for signs of life itself.
+    pub looks: bool,
+}
+
+impl Watchdog {
+    /// Whether the guest finds it as a device that calls feed.
+    #[must_use]
+    pub const fn is_called(&self) -> bool {
+        !self.looks
+    }
 }
 
 /// How the payload is packed.

@@ -53,6 +53,7 @@ pub const RULES: &[&str] = &[
     "unknown-recipe",
     "unknown-value",
     "vcpu",
+    "watchdog",
     "wrong-type",
     "xive",
 ];

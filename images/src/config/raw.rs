@@ -122,7 +122,7 @@ pub struct RawFirmware {
     /// The flash partition that the image goes to: it limits the image's size.
     #[schemars(with = "Option<RawFlash>")]
     pub flash: Field<RawFlash>,
-    /// Stop or restart a silent guest. (Half-built and refused.)
+    /// The firmware's watchdog, which ends the life of a silent guest. Default: none.
     #[schemars(with = "Option<RawWatchdog>")]
     pub watchdog: Field<RawWatchdog>,
 }
@@ -142,17 +142,22 @@ pub struct RawFlash {
 /// What to do with a silent guest.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "the keys are settled, and refused as a whole until they work")]
 pub struct RawWatchdog {
-    /// Seconds of silence.
-    #[schemars(with = "Option<i64>")]
+    /// Seconds of silence, 1 to 86400.
+    #[schemars(with = "i64", range(min = 1, max = 86400))]
     pub timeout: Field<i64>,
-    /// What to do then.
-    #[schemars(with = "Option<String>")]
+    /// What to do then: `restart`, the guest begins again without a machine reset; `stop`, the run ends
+    /// as stopped by policy (code 11); or `power-off`, it ends as the watchdog's doing (code 16).
+    #[schemars(with = "String")]
     pub action: Field<String>,
-    /// How often.
-    #[schemars(with = "Option<i64>")]
+    /// Restarts by the watchdog after which the run ends with code 15 instead. Only with `restart`.
+    /// Default: no limit.
+    #[schemars(with = "Option<i64>", range(min = 1))]
     pub budget: Field<i64>,
+    /// What a sign of life is: `timer`, a CPU that sets its timer anew or goes to sleep, for which the
+    /// firmware looks by itself; or `ping`, a call of the guest's. Default: `timer`.
+    #[schemars(with = "Option<String>")]
+    pub progress: Field<String>,
 }
 
 /// The guest.

@@ -6,7 +6,8 @@ use std::mem::offset_of;
 use anchorite_spec::manifest::{
     CODEC_NONE, IMAGE_OFFSET, MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, MAP_WITHIN, Mapping, PART_INITRD,
     PART_KERNEL, PART_LOADER, PART_TABLES, PERM_DMA, PERM_R, PERM_W, PERM_X, Part, SPACE_GUEST,
-    SPACE_HOST, codec_name, mitigations_name, part_name,
+    SPACE_HOST, WATCHDOG_POWERS_OFF, WATCHDOG_RESTARTS, WATCHDOG_STOPS, codec_name,
+    mitigations_name, part_name,
 };
 use anchorite_spec::{Form, Manifest, Range};
 use serde_json::{Value, json};
@@ -81,6 +82,7 @@ pub fn json(name: &str, image: &Inspected<'_>) -> Value {
     // More keys than the macro expands.
     report["place"] = place_json(image);
     report["mitigations"] = mitigations_name(manifest.mitigations).into();
+    report["watchdog"] = watchdog_json(manifest);
     report
 }
 
@@ -278,6 +280,14 @@ fn memory(out: &mut String, manifest: &Manifest) -> std::fmt::Result {
         };
         writeln!(out, "  on reboot      {reboot}; on panic {panic}; {budget}")?;
     }
+    if let Some((action, progress)) = watchdog(manifest) {
+        let seconds = manifest.watchdog_seconds;
+        let budget = match manifest.watchdog_budget {
+            0 => String::new(),
+            most => format!(", {most} times at most"),
+        };
+        writeln!(out, "  watchdog       {action} after {seconds} s without {progress}{budget}")?;
+    }
     if manifest.arm64.forced_write_back != 0 {
         writeln!(out, "  memory         cached in any case (FEAT_S2FWB)")?;
     }
@@ -302,6 +312,26 @@ fn restart_json(manifest: &Manifest) -> Value {
         "on_reboot": end_or_restart(manifest.restart_on_reboot),
         "on_panic": end_or_restart(manifest.restart_on_panic),
         "budget": (manifest.restart_budget != 0).then_some(manifest.restart_budget),
+    })
+}
+
+/// What the firmware's watchdog does, and for want of what.
+fn watchdog(manifest: &Manifest) -> Option<(&'static str, &'static str)> {
+    let action = match manifest.watchdog_action {
+        WATCHDOG_RESTARTS => "restart",
+        WATCHDOG_STOPS => "stop",
+        WATCHDOG_POWERS_OFF => "power-off",
+        _ => return None,
+    };
+    Some((action, if manifest.watchdog_looks == 0 { "ping" } else { "timer" }))
+}
+
+fn watchdog_json(manifest: &Manifest) -> Value {
+    watchdog(manifest).map_or(Value::Null, |(action, progress)| {
+        json!({
+            "timeout": manifest.watchdog_seconds, "action": action, "progress": progress,
+            "budget": (manifest.watchdog_budget != 0).then_some(manifest.watchdog_budget),
+        })
     })
 }
 

@@ -456,6 +456,10 @@ impl Power9 for PowerNv {
         cpu::timebase()
     }
 
+    fn decrementer_at(&self) -> u64 {
+        cpu::timebase().wrapping_add(mfspr::<{ spr::DEC }>())
+    }
+
     fn set_timer(&mut self, at: u64) {
         self.timer_at = at;
         self.arm();

@@ -8,6 +8,7 @@ use anchorite_hv::arm64::Arm64;
 use anchorite_hv::arm64::board::Fault;
 use anchorite_hv::arm64::context::SecondaryStart;
 use anchorite_hv::arm64::entry::a64_secondary;
+use anchorite_hv::arm64::regs::HCR_TWI;
 use anchorite_hv::core::{DateTime, Machine};
 use anchorite_hv::mem::Hpa;
 
@@ -152,6 +153,20 @@ impl Arm64 for Virt {
 
     fn keep_time(&mut self, on: bool) {
         guard::keep_time(on);
+    }
+
+    fn counter(&self) -> u64 {
+        cpu::counter()
+    }
+
+    fn timers(&self) -> u64 {
+        read_register!("cntv_cval_el0").wrapping_add(read_register!("cntp_cval_el0"))
+    }
+
+    fn trap_sleep(&mut self, on: bool) {
+        let hcr = read_register!("hcr_el2") & !HCR_TWI;
+        // SAFETY: decides only whether a WFI of the guest's comes to the vectors.
+        unsafe { write_register!("hcr_el2", if on { hcr | HCR_TWI } else { hcr }) };
     }
 
     fn send_sgi(&mut self, value: u64) {

@@ -84,9 +84,7 @@ impl Rules<'_> {
         if let Some(timing) = raw.timing.as_ref().filter(|timing| *timing.get_ref()) {
             self.not_built("`timing = true`", timing.span(), "write `timing = false`");
         }
-        if let Some(watchdog) = &raw.watchdog {
-            self.not_built("`firmware.watchdog`", watchdog.span(), "leave `watchdog` out");
-        }
+        self.watchdog = raw.watchdog.as_ref().and_then(|watchdog| self.watchdog(watchdog));
         let faults = [
             Word::Works("none", DEBUG_FAULT_NONE),
             Word::Works("assert", DEBUG_FAULT_ASSERT),

@@ -13,6 +13,7 @@ mod regions;
 mod restart;
 mod spaces;
 mod values;
+mod watchdog;
 
 use std::collections::HashSet;
 
@@ -21,7 +22,7 @@ use anchorite_spec::Range;
 
 use super::checked::{
     Compression, Config, Device, Flash, Format, Guest, GuestFiles, Memory, Placed, Restart,
-    Signing, Xive,
+    Signing, Watchdog, Xive,
 };
 use super::diagnostic::Diagnostic;
 use super::platform::Platform;
@@ -29,6 +30,7 @@ use super::raw::{Field, RawConfig};
 use super::source::Span;
 pub use machine::arm64_real_bits;
 use restart::RestartDraft;
+use watchdog::WatchdogDraft;
 
 /// Smallest page and alignment of guest RAM and of the firmware's memory.
 const PAGE: u64 = 0x1_0000;
@@ -47,7 +49,7 @@ pub fn check(raw: &RawConfig, found: &mut Vec<Diagnostic>) -> Judged {
     let board = raw.board.as_ref().map(|board| board.get_ref());
     let (arch, boot) = board.map_or((None, None), |board| (word(&board.arch), word(&board.boot)));
     let platform = Platform::of(arch, boot);
-    let mut rules = Rules { found, platform, real_bits: platform.real_bits };
+    let mut rules = Rules { found, platform, real_bits: platform.real_bits, watchdog: None };
     let board = rules.table(&raw.board, Rules::board);
     if let Some(bits) = board.as_ref().and_then(|(_, cpu)| cpu.real_bits()) {
         rules.real_bits = rules.real_bits.min(bits);
@@ -63,6 +65,7 @@ pub fn check(raw: &RawConfig, found: &mut Vec<Diagnostic>) -> Judged {
     rules.arm64(raw, board.as_ref(), guest.as_ref());
     rules.masters(guest.as_ref());
     rules.restart_masters(guest.as_ref());
+    rules.watchdog_guard(raw, guest.as_ref());
     let files = guest.as_ref().filter(|_| arch_is_known(arch)).map(|guest| GuestFiles {
         platform,
         format: guest.format,
@@ -70,7 +73,8 @@ pub fn check(raw: &RawConfig, found: &mut Vec<Diagnostic>) -> Judged {
         initrd: guest.initrd.clone(),
         keys: signing.keys.clone(),
     });
-    let config = finish(platform, board, ram_ranges, firmware, signing, guest);
+    let watchdog = rules.watchdog.map(|watchdog| watchdog.value);
+    let config = finish(platform, board, ram_ranges, firmware, watchdog, signing, guest);
     Judged { config, files }
 }
 
@@ -83,6 +87,7 @@ fn finish(
     board: Option<(String, Cpu)>,
     ram: Vec<Range>,
     firmware: Option<FirmwareDraft>,
+    watchdog: Option<Watchdog>,
     signing: Signing,
     guest: Option<GuestDraft>,
 ) -> Option<Config> {
@@ -98,6 +103,7 @@ fn finish(
         debug_fault,
         debug_boot,
         mitigations,
+        watchdog,
         flash,
         signing,
         guest,
@@ -211,4 +217,6 @@ struct Rules<'f> {
     platform: Platform,
     /// Bits of the machine's addresses.
     real_bits: u32,
+    /// The firmware's watchdog, once it was judged.
+    watchdog: Option<WatchdogDraft>,
 }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! When the guest is restarted in place, and what that takes.
+use anchorite_spec::manifest::WATCHDOG_RESTARTS;
+
 use super::values::Word;
 use super::{GuestDraft, Rules};
 use crate::config::checked::{Placed, Restart};
@@ -17,6 +19,9 @@ impl Rules<'_> {
         let asked = [(on_reboot, &raw.on_reboot), (on_panic, &raw.on_panic)];
         let asked = asked.into_iter().find(|(restart, _)| *restart);
         let span = asked.and_then(|(_, field)| Some(field.as_ref()?.span()));
+        let silence = self.watchdog.as_ref();
+        let silence = silence.filter(|watchdog| watchdog.value.action == WATCHDOG_RESTARTS);
+        let span = span.or_else(|| silence.map(|watchdog| watchdog.span.clone()));
         let budget = raw.restart_budget.as_ref().map_or(Some(0), |written| {
             let count = u32::try_from(*written.get_ref()).ok().filter(|count| *count > 0);
             let (title, label, help) = match (count, &span) {
@@ -61,8 +66,8 @@ impl Rules<'_> {
                 Diagnostic::new("restart", title, restart.span.clone(), "the firmware restarts it")
                     .also(span.clone(), "moves data by itself, also in between")
                     .help(
-                        "it would go on writing to the memory of the new guest: leave it out, or write \
-                         \"end\" for `on_reboot` and `on_panic`",
+                        "it would go on writing to the memory of the new guest: leave it out, or have no \
+                         \"restart\" in the config",
                     ),
             );
         }

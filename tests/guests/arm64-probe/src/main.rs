@@ -27,6 +27,7 @@ mod random;
 mod registers;
 #[path = "../../common/report.rs"]
 mod report;
+mod silence;
 mod smp;
 mod trap;
 mod vectors;
@@ -50,6 +51,7 @@ extern "C" fn probe_main(tree: u64, others: u64) -> ! {
     ids::tell(tree);
     interrupts::keep_one_pending(0);
     lives::live(tree);
+    silence::run(tree);
     Probe::run("start-of-other-cpus", |p| {
         for cpu in 1..CPUS {
             p.holds(&"off", smp::is_off(cpu));

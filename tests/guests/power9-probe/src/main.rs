@@ -34,6 +34,7 @@ mod resets;
 #[path = "../../../../hv/spec/src/rtas.rs"]
 #[expect(dead_code, reason = "the firmware uses more of it")]
 mod rtas;
+mod silence;
 mod smp;
 mod storm;
 mod trap;
@@ -63,6 +64,7 @@ extern "C" fn probe_main(tree: u64, big_endian: u64) -> ! {
         watchdog::power_off();
     }
     attack::run(tree);
+    silence::run(tree);
     calls::run();
     walls::run();
     relocated::run();

@@ -326,6 +326,20 @@ fn storm(cpu: usize, random: &mut Random) -> u64 {
     0
 }
 
+/// Has all further CPUs spin with interrupts off. Until they do, this one's timer is set again and again.
+pub fn deafen() {
+    for cpu in 1..CPUS {
+        ask(cpu, Task::Deaf);
+        let before = STARTS[cpu].load(SeqCst);
+        if start(0, cpu) == 0 {
+            until(|| {
+                trap::set_decrementer(FAR);
+                STARTS[cpu].load(SeqCst) != before && TASK[cpu].load(SeqCst) == 0
+            });
+        }
+    }
+}
+
 /// All of them; false if there is only one CPU.
 pub fn run() -> bool {
     trap::interrupts(false);

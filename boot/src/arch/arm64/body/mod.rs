@@ -25,7 +25,7 @@ pub use anchorite_platform::qemu_virt::BootInfo;
 use anchorite_platform::qemu_virt::el2::{self, Guest};
 use anchorite_platform::qemu_virt::machine::Gic;
 use anchorite_platform::qemu_virt::{Uart, Virt, cpu, guard};
-use anchorite_platform::write_register;
+use anchorite_platform::{read_register, write_register};
 use anchorite_spec::anchor::{ARM64_ADDRESS, Anchor};
 use anchorite_spec::manifest::{DEBUG_FAULT_ASSERT, DEBUG_FAULT_NONE, PART_LOADER, VCPUS};
 use anchorite_spec::{ExitReason, Manifest, Range};
@@ -157,7 +157,7 @@ unsafe fn seat_vcpus(manifest: &Manifest, shared: &'static Shared, ttbr: u64) {
     unsafe {
         let ledger = LEDGER.get();
         (*ledger).cpus = manifest.vcpus;
-        (*ledger).timebase_hz = anchorite_platform::read_register!("cntfrq_el0");
+        (*ledger).timebase_hz = read_register!("cntfrq_el0");
         for index in 0..shared.vcpus.min(VCPUS) {
             let frames = Gic {
                 distributor: manifest.arm64.distributor,
@@ -169,7 +169,7 @@ unsafe fn seat_vcpus(manifest: &Manifest, shared: &'static Shared, ttbr: u64) {
             // The vectors count in it while no handler of this vCPU's runs.
             ctx.row = row as u64;
             let row = &mut *row;
-            let full = manifest.debug_fault != DEBUG_FAULT_NONE || shared.forwards_any();
+            let full = manifest.debug_fault != DEBUG_FAULT_NONE || shared.has_more_calls();
             ctx.calls_in_full = full.into();
             CPUS[index].insert(Vcpu::new(index, machine, shared, row));
             *starts.add(index) = SecondaryStart {
@@ -250,6 +250,13 @@ unsafe fn ready(index: usize, entry: u64, argument: u64) -> *mut GuestContext {
         let hidden = Hidden(arm64.hidden as u32);
         let guest = Guest { vtcr: context.vtcr(), vttbr, hcr: context.hcr(), guard, hidden };
         el2::own(&raw const a64_vectors as u64, guest, &ids);
+        if let Some(vcpu) = CPUS[index].as_mut() {
+            if index == 0 {
+                let hz = read_register!("cntfrq_el0");
+                vcpu.shared.watchdog.begin(cpu::counter(), hz);
+            }
+            vcpu.watch();
+        }
         let ctx = CONTEXTS.get().cast::<GuestContext>().add(index);
         (*ctx).gpr = [0; 31];
         (*ctx).gpr[0] = argument;

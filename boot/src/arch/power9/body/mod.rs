@@ -197,6 +197,7 @@ fn run(index: usize) -> ! {
             let text = format_args!("guest entered at {:#x}", manifest.guest_entry);
             report::line(&mut vcpu.machine, &text);
             board.drain_console();
+            vcpu.shared.watchdog.begin(cpu::timebase(), manifest.timebase_hz);
             phases::close(cpu::timebase(), &|line| board.below.console_print(line));
         }
     }

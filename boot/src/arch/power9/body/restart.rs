@@ -122,7 +122,7 @@ extern "C" fn release(index: usize) -> ! {
     if !stopping::is_over() {
         stop::halt(index);
     }
-    shared.start_first(manifest);
+    shared.start_first(manifest, timebase());
     if index != 0 {
         board.kick(0);
     }

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A guest that falls silent, for the firmware's watchdog: at once on all CPUs, or after it has called
+//! in, or slept, for some time. None of it comes back; what the firmware says is looked at outside.
+use crate::tree::asked_for;
+use crate::trap::{self, SECOND, now};
+use crate::{console, hcall, say, smp};
+
+/// Between two signs of life, and how long there are any: longer than any watchdog of the tests'.
+const STEP: u64 = SECOND / 4;
+const ALIVE: u64 = 4 * SECOND;
+/// H_WATCHDOG: starts the guest's own second watchdog, which would power off far later.
+const START: [u64; 3] = [0x101, 2, 1_000_000];
+
+/// What the command line asks for, if anything.
+pub fn run(tree: u64) {
+    if asked_for(tree, "silent=spin") {
+        say!("all CPUs fall silent");
+        smp::deafen();
+        spin();
+    }
+    if asked_for(tree, "silent=ping") {
+        live(|| {
+            trap::set_decrementer(STEP);
+            hcall::code(hcall::WATCHDOG, &START) == 0
+        });
+        // Its timer and its sleep are no calls.
+        live(|| {
+            trap::set_decrementer(STEP);
+            true
+        });
+    }
+    if asked_for(tree, "silent=sleep") {
+        // Nothing ends its sleep but the watchdog's looks.
+        trap::set_decrementer(100 * ALIVE);
+        live(|| true);
+        console::power_off();
+    }
+}
+
+/// Sleeps again and again, and does something before each time that works.
+fn live(work: impl Fn() -> bool) {
+    let since = now();
+    while now() - since < ALIVE {
+        assert!(work());
+        hcall::code(hcall::CEDE, &[]);
+        trap::interrupts(false);
+    }
+    say!("alive for {} ms", (now() - since) / (SECOND / 1000));
+}
+
+fn spin() -> ! {
+    trap::interrupts(false);
+    loop {
+        core::hint::spin_loop();
+    }
+}
