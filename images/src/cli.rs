@@ -202,6 +202,9 @@ pub struct StatsArgs {
     /// Read a memory dump: raw from address 0, or QEMU's ELF
     #[arg(long, value_name = "FILE")]
     pub dump: Option<PathBuf>,
+    /// Only what was added since this earlier reading, which `--json` has printed
+    #[arg(long, value_name = "FILE")]
+    pub since: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -29,6 +29,7 @@ mod say;
 mod sign;
 mod stats;
 mod terminal;
+mod timing;
 
 use std::process::ExitCode;
 

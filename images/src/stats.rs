@@ -12,12 +12,14 @@ use anchorite_spec::epitaph::{self, End, Epitaph};
 use anchorite_spec::ledger::{self, Ledger, Row};
 use anchorite_spec::phases::Phases;
 use anchorite_spec::{ExitReason, Range};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use zerocopy::FromBytes;
 
 use crate::exit::Exit;
 use crate::qmp::Qmp;
+use crate::timing::Timing;
 use crate::{cli, say};
 
 /// A machine's memory by host real address.
@@ -49,11 +51,22 @@ pub trait Memory {
 ///
 /// The memory cannot be read or holds no ledger.
 pub fn stats(args: &cli::StatsArgs) -> Result<u8> {
-    let reading = match (&args.qmp, &args.dump) {
+    let mut reading = match (&args.qmp, &args.dump) {
         (Some(socket), _) => Reading::take(&mut Qmp::connect(socket)?)?,
         (None, Some(file)) => Reading::take(&mut Dump::open(file)?)?,
         (None, None) => return Err(Exit::usage("give --qmp SOCKET or --dump FILE")),
     };
+    if let Some(file) = &args.since {
+        let refuse = |what: &dyn std::fmt::Display| {
+            let file = file.display();
+            Exit::refused(format!(
+                "{file} is no earlier reading of this run (`stats --json`): {what}"
+            ))
+        };
+        let text = std::fs::read(file).map_err(|error| refuse(&error))?;
+        let earlier = serde_json::from_slice(&text).map_err(|error| refuse(&error))?;
+        reading.subtract(&earlier).map_err(|error| refuse(&error))?;
+    }
     if args.json {
         say::line(format_args!("{:#}", reading.json()));
     } else {
@@ -66,6 +79,7 @@ pub fn stats(args: &cli::StatsArgs) -> Result<u8> {
 pub struct Reading {
     ledger: Ledger,
     epitaph: Epitaph,
+    timing: Option<Timing>,
 }
 
 impl Reading {
@@ -88,7 +102,25 @@ impl Reading {
         };
         let ledger = read_ledger(memory, anchor.ledger)?
             .with_context(|| format!("no ledger at {:#x}, where the anchor says", anchor.ledger))?;
-        Ok(Self { ledger, epitaph: memory.read_value(anchor.epitaph)? })
+        let timing = Timing::take(memory, &ledger)?;
+        Ok(Self { ledger, epitaph: memory.read_value(anchor.epitaph)?, timing })
+    }
+
+    /// Leaves what was added since an earlier reading, as [`Self::json`] has it.
+    fn subtract(&mut self, earlier: &Value) -> Result<()> {
+        let cpus = earlier["cpus"].as_array().context("no `cpus`")?;
+        ensure!(cpus.len() == self.rows().len(), "another number of CPUs");
+        for (row, cpu) in self.ledger.row.iter_mut().zip(cpus) {
+            for (slot, count) in row.count.iter_mut().enumerate() {
+                let before = cpu["exits"][slot_name(slot)].as_u64().unwrap_or(0);
+                *count = count.checked_sub(before).context("its counts are higher")?;
+            }
+        }
+        if let Some(timing) = &mut self.timing {
+            let earlier = Timing::deserialize(&earlier["timing"]).context("`timing`")?;
+            *timing = timing.since(&earlier)?;
+        }
+        Ok(())
     }
 
     fn rows(&self) -> &[Row] {
@@ -117,6 +149,7 @@ impl Reading {
             "cpus": cpus,
             "total": self.ledger.total(),
             "exits": exits(self.rows()),
+            "timing": self.timing,
             "end": {
                 "state": state,
                 "status": end.map(End::name),
@@ -146,6 +179,7 @@ impl Reading {
                 );
             }
         }
+        lines.extend(self.timing.iter().flat_map(Timing::text));
         lines.join("\n") + "\n"
     }
 }

@@ -21,6 +21,7 @@ mod new;
 mod probe;
 mod restart;
 mod smp;
+mod timing;
 mod trust;
 mod u_boot;
 mod watchdog;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         probe::TESTS,
         restart::TESTS,
         smp::TESTS,
+        timing::TESTS,
         trust::TESTS,
         u_boot::TESTS,
         watchdog::TESTS,

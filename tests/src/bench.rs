@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::guest::Guest;
+use crate::guest::{Ended, Guest};
 use crate::probe::build;
 use crate::{output, root};
 
@@ -176,23 +176,64 @@ pub struct Spread {
 ///
 /// A bench guest does not build, does not end, or its measure is wrong.
 pub fn measure() -> Result<BTreeMap<String, Spread>> {
+    all("")
+}
+
+/// The same of images that time their exits, by `board+timing/event`.
+///
+/// # Errors
+///
+/// As [`measure`].
+pub fn measure_timed() -> Result<BTreeMap<String, Spread>> {
+    all(TIMED)
+}
+
+/// What the boards of images that time their exits are called besides.
+pub const TIMED: &str = "+timing";
+
+fn all(suffix: &str) -> Result<BTreeMap<String, Spread>> {
     let mut spreads = BTreeMap::new();
-    for Board { name: board, guest, config, run } in BOARDS {
-        let image = build(guest, &format!("{board}-bench"), config)?;
-        let ended = Guest::start(&image.path, run)?.end()?;
-        ended.expect(0, "the guest powered off")?;
-        for (event, spread) in ended.console.lines().filter_map(parse) {
-            spreads.insert(format!("{board}/{event}"), spread);
-        }
-        let measured = |event: &str| spreads.get(&format!("{board}/{event}")).copied();
-        let exactly = |count| Some(Spread { min: count, median: count, p99: count, max: count });
-        let right = measured("nothing") == exactly(0) && measured("1000-nops") == exactly(1000);
-        ensure!(right, "{board} does not count instructions: {}", ended.console);
+    for board in BOARDS {
+        let name = format!("{}{suffix}", board.name);
+        spreads.append(&mut measured(&name, &start(&name)?.end()?)?);
     }
     for row in ROWS {
-        let key = format!("{}/{}", row.board, row.event);
+        let key = format!("{}{suffix}/{}", row.board, row.event);
         ensure!(spreads.contains_key(&key), "{key} was not measured");
     }
+    Ok(spreads)
+}
+
+/// Starts the bench guest of a board, with [`TIMED`] in its name if exits are to be timed.
+///
+/// # Errors
+///
+/// There is no such board, or its guest does not build.
+pub fn start(name: &str) -> Result<Guest> {
+    let bare = name.strip_suffix(TIMED).unwrap_or(name);
+    let board = BOARDS.into_iter().find(|board| board.name == bare).context("no such board")?;
+    let mut config = board.config.to_vec();
+    if bare != name {
+        config.extend(["--set", "firmware.timing=true"]);
+    }
+    let image = build(board.guest, &format!("{name}-bench"), &config)?;
+    Guest::start(&image.path, board.run)
+}
+
+/// What the bench guest of a board counted.
+///
+/// # Errors
+///
+/// It did not end as it should, or its measure is wrong.
+pub fn measured(name: &str, ended: &Ended) -> Result<BTreeMap<String, Spread>> {
+    ended.expect(0, "the guest powered off")?;
+    let lines = ended.console.lines().filter_map(parse);
+    let spreads: BTreeMap<_, _> =
+        lines.map(|(event, spread)| (format!("{name}/{event}"), spread)).collect();
+    let found = |event: &str| spreads.get(&format!("{name}/{event}")).copied();
+    let exactly = |count| Some(Spread { min: count, median: count, p99: count, max: count });
+    let right = found("nothing") == exactly(0) && found("1000-nops") == exactly(1000);
+    ensure!(right, "{name} does not count instructions: {}", ended.console);
     Ok(spreads)
 }
 

@@ -245,6 +245,15 @@ impl Guest {
         Ok(())
     }
 
+    /// Whether the run goes on.
+    ///
+    /// # Errors
+    ///
+    /// Nobody knows.
+    pub fn runs(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
     /// Waits for the run to end.
     ///
     /// # Errors

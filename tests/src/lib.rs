@@ -24,6 +24,7 @@ pub mod probe;
 pub mod restart;
 pub mod share;
 pub mod stats;
+pub mod timing;
 pub mod told;
 pub mod watchdog;
 

@@ -8,6 +8,8 @@ use anchorite_hv::core::end::Text;
 use anchorite_hv::core::report::TAG;
 use anchorite_spec::{End, ExitReason, Ledger};
 
+use crate::timing;
+
 /// What a panic of the firmware says.
 pub fn panic_text(info: &PanicInfo) -> Text {
     let mut text = Text::new();
@@ -44,5 +46,6 @@ pub fn lines(write: &dyn Fn(&[u8]), ledger: &Ledger, how: End, last: &Last, text
             }
         }
     }
+    timing::lines(ledger, &print);
     print(&format_args!("@end status={} code={}", how.name(), how.exit_code()));
 }

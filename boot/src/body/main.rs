@@ -16,3 +16,4 @@ mod known;
 mod own;
 mod phases;
 mod stopping;
+mod timing;

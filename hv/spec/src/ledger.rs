@@ -9,7 +9,7 @@ use crate::ExitReason;
 use crate::phases::Phases;
 
 /// First bytes of a [`Ledger`].
-pub const MAGIC: [u8; 8] = *b"LEDGER\0\x04";
+pub const MAGIC: [u8; 8] = *b"LEDGER\0\x05";
 /// Counters in a row; [`ExitReason`] uses the first of them.
 pub const SLOTS: usize = 96;
 /// Rows.
@@ -43,6 +43,8 @@ pub struct Ledger {
     pub restarts: u64,
     /// How long the last of them took.
     pub restart: Phases,
+    /// Host real address of [`crate::timing::Timing`], or 0 if no time is taken.
+    pub timing: u64,
     /// The rows.
     pub row: [Row; CPUS],
 }
@@ -57,6 +59,7 @@ impl Ledger {
         phases: Phases::EMPTY,
         restarts: 0,
         restart: Phases::EMPTY,
+        timing: 0,
         row: [Row { count: [0; SLOTS] }; CPUS],
     };
 

@@ -17,6 +17,7 @@ pub mod papr;
 pub mod phases;
 pub mod reason;
 pub mod rtas;
+pub mod timing;
 pub mod trust;
 
 pub use anchor::Anchor;

@@ -383,8 +383,8 @@ pub struct Manifest {
     /// POWER9, one of the `MITIGATIONS_*` numbers: which flushes and barriers stand between guest and
     /// firmware.
     pub mitigations: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// 1 if the firmware says how long each exit takes ([`crate::timing`]).
+    pub timing: u32,
     /// Seconds of silence after which the firmware's watchdog acts; 0 if there is none.
     pub watchdog_seconds: u32,
     /// One of the `WATCHDOG_*` numbers: what it does; 0 if there is none.

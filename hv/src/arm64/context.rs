@@ -41,6 +41,10 @@ pub struct GuestContext {
     pub row: u64,
     /// Not zero if they answer none.
     pub calls_in_full: u64,
+    /// If exits are timed: the counter at the exit's vector.
+    pub entered: u64,
+    /// If exits are timed: the counter when the guest last went on.
+    pub left: u64,
     /// The firmware's own registers when it faulted.
     pub fault: FaultFrame,
 }
@@ -85,7 +89,7 @@ pub struct SecondaryStart {
     pub vcpu: u64,
 }
 
-const _: () = assert!(size_of::<GuestContext>() == 640);
+const _: () = assert!(size_of::<GuestContext>() == 768);
 const _: () = assert!(size_of::<SecondaryStart>() == 64);
 
 impl GuestContext {
@@ -103,6 +107,8 @@ impl GuestContext {
         fault_handler: 0,
         row: 0,
         calls_in_full: 0,
+        entered: 0,
+        left: 0,
         fault: FaultFrame { gpr: [0; 31], sp: 0, pc: 0, pstate: 0, esr: 0, far: 0, vector: 0 },
     };
 

@@ -15,34 +15,47 @@
     b       a64_own_fault
 .endm
 /* An exception from EL1 or EL0: SP_EL2 is the top of this CPU's stack. */
-.macro A64_GUEST offset
+.macro A64_GUEST offset, to
     .balign 0x80
     stp     x0, x1, [sp, #-16]!
     mov     x1, #\offset
-    b       a64_exit
+    b       \to
 .endm
 
 /* The same for what an instruction of the guest's asks for. */
-.macro A64_SYNC offset
+.macro A64_SYNC
     .balign 0x80
     stp     x0, x1, [sp, #-16]!
     stp     x2, x3, [sp, #-16]!
     b       a64_call
 .endm
 
-    .globl  a64_vectors
-    .type   a64_vectors, @function
+/* Vectors for VBAR_EL2. \sync is the one for what an instruction asks for. */
+.macro A64_VECTORS name, to, sync:vararg
+    .globl  \name
+    .type   \name, @function
     .balign 2048
-a64_vectors:
+\name:
     .irp offset, 0x000, 0x080, 0x100, 0x180, 0x200, 0x280, 0x300, 0x380
     A64_OWN \offset
     .endr
-    A64_SYNC 0x400
+    \sync
     .irp offset, 0x480, 0x500, 0x580, 0x600, 0x680, 0x700, 0x780
-    A64_GUEST \offset
+    A64_GUEST \offset, \to
     .endr
     .balign 0x80
-    .size   a64_vectors, . - a64_vectors
+    .size   \name, . - \name
+.endm
+    A64_VECTORS a64_vectors, a64_exit, A64_SYNC
+    A64_VECTORS a64_timed_vectors, a64_timed_exit, A64_GUEST 0x400, a64_timed_exit
+
+/* Moves pairs of the guest's registers between the machine and the context; \op is stp or ldp. */
+.macro A64_PAIRS op, base, at, first, second, more:vararg
+    \op     x\first, x\second, [\base, #\at + 8 * \first]
+    .ifnb   \more
+    A64_PAIRS \op, \base, \at, \more
+    .endif
+.endm
 
 /*
  * In:  x0-x3 of the guest on the stack; all else is the guest's.
@@ -97,19 +110,19 @@ a64_call:
 
 /*
  * In:  x1 = vector; x0, x1 of the guest on the stack; all else is the guest's.
- * Out: handler(context); the guest goes on with what the context then holds.
+ * Out: handler(context); the guest goes on with what the context then holds. Twice: if exits are timed,
+ *      the counter goes to the context besides.
  */
-    .type   a64_exit, @function
-a64_exit:
+.macro A64_EXIT timed
+    .type   a64_\timed\()exit, @function
+a64_\timed\()exit:
     mrs     x0, tpidr_el2
-    stp     x2, x3, [x0, #GC_GPR + 16]
-    stp     x4, x5, [x0, #GC_GPR + 32]
-    stp     x6, x7, [x0, #GC_GPR + 48]
-    stp     x8, x9, [x0, #GC_GPR + 64]
-    stp     x10, x11, [x0, #GC_GPR + 80]
-    stp     x12, x13, [x0, #GC_GPR + 96]
-    stp     x14, x15, [x0, #GC_GPR + 112]
-    stp     x16, x17, [x0, #GC_GPR + 128]
+    A64_PAIRS stp, x0, GC_GPR, 2,3
+    .ifnb   \timed
+    mrs     x2, cntpct_el0
+    str     x2, [x0, #GC_ENTERED]
+    .endif
+    A64_PAIRS stp, x0, GC_GPR, 4,5,6,7,8,9,10,11,12,13,14,15,16,17
     str     x18, [x0, #GC_GPR + 144]
     str     x30, [x0, #GC_GPR + 240]
     ldp     x2, x3, [sp], #16
@@ -122,48 +135,37 @@ a64_exit:
     ldr     x2, [x0, #GC_HANDLER]
     blr     x2
     mrs     x1, tpidr_el2
-    cbnz    x0, a64_full_frame
-a64_resume:
+    cbnz    x0, a64_\timed\()full_frame
+a64_\timed\()resume:
     ldp     x2, x3, [x1, #GC_PC]
     msr     elr_el2, x2
     msr     spsr_el2, x3
-    ldp     x2, x3, [x1, #GC_GPR + 16]
-    ldp     x4, x5, [x1, #GC_GPR + 32]
-    ldp     x6, x7, [x1, #GC_GPR + 48]
-    ldp     x8, x9, [x1, #GC_GPR + 64]
-    ldp     x10, x11, [x1, #GC_GPR + 80]
-    ldp     x12, x13, [x1, #GC_GPR + 96]
-    ldp     x14, x15, [x1, #GC_GPR + 112]
-    ldp     x16, x17, [x1, #GC_GPR + 128]
+    A64_PAIRS ldp, x1, GC_GPR, 2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17
     ldr     x18, [x1, #GC_GPR + 144]
     ldr     x30, [x1, #GC_GPR + 240]
+    .ifnb   \timed
+    mrs     x0, cntpct_el0
+    str     x0, [x1, #GC_LEFT]
+    .endif
     ldp     x0, x1, [x1, #GC_GPR]
     eret
     dsb     nsh                         /* nothing is speculated past the eret */
     isb
-    .size   a64_exit, . - a64_exit
-
-    .type   a64_full_frame, @function
-a64_full_frame:
-    stp     x19, x20, [x1, #GC_GPR + 152]
-    stp     x21, x22, [x1, #GC_GPR + 168]
-    stp     x23, x24, [x1, #GC_GPR + 184]
-    stp     x25, x26, [x1, #GC_GPR + 200]
-    stp     x27, x28, [x1, #GC_GPR + 216]
+a64_\timed\()full_frame:
+    A64_PAIRS stp, x1, GC_GPR, 19,20,21,22,23,24,25,26,27,28
     str     x29, [x1, #GC_GPR + 232]
     mov     x0, x1
     ldr     x2, [x1, #GC_SLOW_HANDLER]
     blr     x2
     mrs     x1, tpidr_el2
-a64_load_frame:
-    ldp     x19, x20, [x1, #GC_GPR + 152]
-    ldp     x21, x22, [x1, #GC_GPR + 168]
-    ldp     x23, x24, [x1, #GC_GPR + 184]
-    ldp     x25, x26, [x1, #GC_GPR + 200]
-    ldp     x27, x28, [x1, #GC_GPR + 216]
+a64_\timed\()load_frame:
+    A64_PAIRS ldp, x1, GC_GPR, 19,20,21,22,23,24,25,26,27,28
     ldr     x29, [x1, #GC_GPR + 232]
-    b       a64_resume
-    .size   a64_full_frame, . - a64_full_frame
+    b       a64_\timed\()resume
+    .size   a64_\timed\()exit, . - a64_\timed\()exit
+.endm
+    A64_EXIT
+    A64_EXIT timed_
 
 /* void a64_enter(GuestContext *): the first entry on this CPU. Leaves an empty stack behind. */
     .globl  a64_enter
@@ -181,20 +183,7 @@ a64_enter:
  */
     .type   a64_own_fault, @function
 a64_own_fault:
-    stp     x3, x4, [x0, #24]
-    stp     x5, x6, [x0, #40]
-    stp     x7, x8, [x0, #56]
-    stp     x9, x10, [x0, #72]
-    stp     x11, x12, [x0, #88]
-    stp     x13, x14, [x0, #104]
-    stp     x15, x16, [x0, #120]
-    stp     x17, x18, [x0, #136]
-    stp     x19, x20, [x0, #152]
-    stp     x21, x22, [x0, #168]
-    stp     x23, x24, [x0, #184]
-    stp     x25, x26, [x0, #200]
-    stp     x27, x28, [x0, #216]
-    stp     x29, x30, [x0, #232]
+    A64_PAIRS stp, x0, 0, 3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30
     mrs     x2, sp_el0
     str     x2, [x0]
     mov     x2, sp
@@ -239,3 +228,6 @@ a64_secondary:
     .purgem A64_OWN
     .purgem A64_GUEST
     .purgem A64_SYNC
+    .purgem A64_VECTORS
+    .purgem A64_PAIRS
+    .purgem A64_EXIT

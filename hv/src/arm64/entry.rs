@@ -15,6 +15,7 @@ core::arch::global_asm!(
     ".set GC_HOST_STACK, {host_stack}", ".set GC_FAULT_STACK, {fault_stack}",
     ".set GC_HANDLER, {handler}", ".set GC_SLOW_HANDLER, {slow_handler}",
     ".set GC_FAULT_HANDLER, {fault_handler}", ".set GC_FAULT, {fault}",
+    ".set GC_ENTERED, {entered}", ".set GC_LEFT, {left}",
     ".set GC_ROW, {row}", ".set GC_CALLS_IN_FULL, {calls_in_full}",
     ".set PSCI, {psci}", ".set PSCI_VERSION, {psci_version}", ".set SMCCC, {smccc}",
     ".set NOT_SUPPORTED, {not_supported}",
@@ -31,6 +32,8 @@ core::arch::global_asm!(
     slow_handler = const offset_of!(GuestContext, slow_handler),
     fault_handler = const offset_of!(GuestContext, fault_handler),
     fault = const offset_of!(GuestContext, fault),
+    entered = const offset_of!(GuestContext, entered),
+    left = const offset_of!(GuestContext, left),
     row = const offset_of!(GuestContext, row),
     calls_in_full = const offset_of!(GuestContext, calls_in_full),
     psci = const function::VERSION,
@@ -71,6 +74,9 @@ const _: () = assert!(offset_of!(SecondaryStart, entry) == offset_of!(SecondaryS
 unsafe extern "C" {
     /// What VBAR_EL2 points at.
     pub safe static a64_vectors: u8;
+    /// The same, if exits are timed ([`crate::core::timing`]): every exit takes the way of all, and the
+    /// time is read on it.
+    pub safe static a64_timed_vectors: u8;
     /// Where a secondary CPU starts: MMU off, x0 = its [`SecondaryStart`].
     pub safe static a64_secondary: u8;
     /// Enters the guest for the first time on this CPU.

@@ -7,6 +7,7 @@ pub mod end;
 pub mod fdt;
 pub mod report;
 pub mod restart;
+pub mod timing;
 pub mod watchdog;
 
 pub use calendar::DateTime;

@@ -71,6 +71,10 @@ pub struct GuestContext {
     pub slow_handler: u64,
     /// `extern "C" fn(*const FaultFrame, *mut GuestContext) -> !`.
     pub fault_handler: u64,
+    /// If exits are timed: the timebase at the exit's vector.
+    pub entered: u64,
+    /// If exits are timed: the timebase when the guest last went on.
+    pub left: u64,
     /// r11, r12, CR and CFAR of the interrupted code, until the vector knows whose they are.
     /// r13 waits in HSPRG1.
     pub scratch: [u64; 4],
@@ -124,6 +128,8 @@ impl GuestContext {
         handler: 0,
         slow_handler: 0,
         fault_handler: 0,
+        entered: 0,
+        left: 0,
         scratch: [0; 4],
         fault: FaultFrame { gpr: [0; 32], pc: 0, msr: 0, lr: 0, vector: 0, dar: 0, dsisr: 0 },
     };

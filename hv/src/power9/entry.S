@@ -90,6 +90,7 @@ p9_vectors_start:
     mtspr   305, 13
     mfspr   13, 304
     std     12, GC_SCRATCH + 8(13)
+p9_call:
     std     11, GC_SCRATCH(13)
     ld      11, GC_HOST_MSR(13)
     mtmsrd  11
@@ -210,6 +211,7 @@ p9_resume:
     ld      8, GC_CR(13)
     mtcrf   0xff, 8
     GIVE    28, GC_CFAR
+p9_return:
     li      10, IN_GUEST
     std     10, GC_IN_GUEST(13)
     REGISTERS ld, GC_GPR, 0,1,2,3,4,5,6,7,8,9,10,11,12,13
@@ -287,6 +289,22 @@ p9_own_fault:
     mr      4, 13
     bctrl
     b       .
+
+/* If exits are timed, three instructions of the copies are branches to here: at p9_call, where every
+   call then takes a frame, at p9_exit and at p9_return. What they stand for comes with the time. */
+    .globl  p9_call, p9_exit, p9_return, p9_timed_call, p9_timed_exit, p9_timed_return
+p9_timed_call:
+    mfspr   12, 28
+    std     12, GC_SCRATCH + 24(13)
+    li      12, 0xc00
+p9_timed_exit:
+    std     11, GC_SCRATCH(13)
+    KEEP    268, GC_ENTERED
+    b       p9_exit + 4
+p9_timed_return:
+    KEEP    268, GC_LEFT
+    li      10, IN_GUEST
+    b       p9_return + 4
 
 /* First entry, in the vectors' copy at its final address: r3 = context. Never returns. */
     .globl  p9_enter

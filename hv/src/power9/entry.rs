@@ -5,6 +5,7 @@
 use core::mem::offset_of;
 
 use super::context::{BEGIN, GuestContext, IN_GUEST};
+use super::flush::branch;
 use super::hcall::H_RTAS;
 use super::light;
 
@@ -16,6 +17,7 @@ core::arch::global_asm!(
     ".set GC_HOST_TOC, {host_toc}", ".set GC_HOST_MSR, {host_msr}", ".set GC_HANDLER, {handler}",
     ".set GC_SLOW_HANDLER, {slow_handler}", ".set GC_FAULT_HANDLER, {fault_handler}",
     ".set GC_SCRATCH, {scratch}", ".set GC_FAULT, {fault}", ".set GC_CALLS, {calls}",
+    ".set GC_ENTERED, {entered}", ".set GC_LEFT, {left}",
     ".set IN_GUEST, {inside}", ".set BEGIN, {begin}", ".set CALL_SLOTS, {slots}", ".set CALL_RTAS, {rtas}",
     include_str!("entry.S"),
     gpr = const offset_of!(GuestContext, gpr),
@@ -40,6 +42,8 @@ core::arch::global_asm!(
     scratch = const offset_of!(GuestContext, scratch),
     fault = const offset_of!(GuestContext, fault),
     calls = const offset_of!(GuestContext, calls),
+    entered = const offset_of!(GuestContext, entered),
+    left = const offset_of!(GuestContext, left),
     inside = const IN_GUEST,
     begin = const BEGIN,
     slots = const light::UNKNOWN,
@@ -51,6 +55,13 @@ unsafe extern "C" {
     pub safe static p9_vectors_start: u8;
     /// One past its last byte.
     pub safe static p9_vectors_end: u8;
+    /// Where the block reads the time if exits are timed: what becomes a branch.
+    safe static p9_call: u8;
+    safe static p9_exit: u8;
+    safe static p9_return: u8;
+    safe static p9_timed_call: u8;
+    safe static p9_timed_exit: u8;
+    safe static p9_timed_return: u8;
     /// The first entry's code inside the block; run it in the copy.
     pub safe static p9_enter: u8;
     safe static p9_call_in: u8;
@@ -68,4 +79,19 @@ pub fn sites() -> [[u64; 2]; 2] {
         [&raw const p9_call_out, &raw const p9_exit_out],
     ]
     .map(|way| way.map(|site| site as u64 - &raw const p9_vectors_start as u64))
+}
+
+/// What a copy of the block has to be changed in for exits to be timed ([`crate::core::timing`]): bytes
+/// from its first, and the instruction that is to be there.
+#[must_use]
+pub fn timed() -> [(u64, u32); 3] {
+    [
+        (&raw const p9_call, &raw const p9_timed_call),
+        (&raw const p9_exit, &raw const p9_timed_exit),
+        (&raw const p9_return, &raw const p9_timed_return),
+    ]
+    .map(|(from, to)| {
+        let at = from as u64 - &raw const p9_vectors_start as u64;
+        (at, branch(from as u64, to as u64))
+    })
 }

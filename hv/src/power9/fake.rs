@@ -40,6 +40,8 @@ pub struct Fake {
     pub process_table: u64,
     pub invalidated: Vec<(Option<u32>, bool)>,
     pub idled: u32,
+    /// How long it sleeps each time.
+    pub nap: u64,
     pub parked: u32,
     pub kicked: Vec<usize>,
     pub forgot: u32,
@@ -157,6 +159,7 @@ impl Power9 for Fake {
 
     fn idle(&mut self) {
         self.idled += 1;
+        self.ticks += self.nap;
         self.wait();
     }
 

@@ -236,7 +236,13 @@ const WAYS: [&[Step]; 2] = [
 /// `bl` from one address to another, in reach of 32 MiB.
 #[must_use]
 pub const fn call(from: u64, to: u64) -> u32 {
-    0x4800_0001 | to.wrapping_sub(from) as u32 & 0x03ff_fffc
+    branch(from, to) | 1
+}
+
+/// `b`, likewise.
+#[must_use]
+pub const fn branch(from: u64, to: u64) -> u32 {
+    0x4800_0000 | to.wrapping_sub(from) as u32 & 0x03ff_fffc
 }
 
 /// Instructions, put one after the other.

@@ -119,7 +119,10 @@ pub const fn calls<M: Power9>() -> [Hcall<M>; CALLS] {
         };
     }
     macro_rules! light {
-        ($number:literal, $reason:ident, $answer:path) => {{
+        ($number:literal, $reason:ident, $answer:path) => {
+            light!($number, $reason, $answer, $answer)
+        };
+        ($number:literal, $reason:ident, $answer:path, $framed:path) => {{
             extern "C" fn enter<M: Power9>(
                 _: u64,
                 r4: u64,
@@ -138,7 +141,7 @@ pub const fn calls<M: Power9>() -> [Hcall<M>; CALLS] {
             Hcall {
                 number: $number,
                 reason: ExitReason::$reason,
-                handler: Handler::Light($answer, enter::<M>),
+                handler: Handler::Light($framed, enter::<M>),
             }
         }};
     }
@@ -146,7 +149,7 @@ pub const fn calls<M: Power9>() -> [Hcall<M>; CALLS] {
         call!(0x54, HGetTermChar, get_term_char),
         light!(0x58, HPutTermChar, put_term_char),
         call!(0xdc, HRegisterVpa, register_vpa),
-        light!(0xe0, HCede, cede),
+        light!(0xe0, HCede, cede, timed_cede),
         light!(0xe4, HConfer, confer),
         light!(0xe8, HProd, prod),
         call!(0xec, HGetPpp, capacity::get_ppp),
@@ -350,9 +353,30 @@ fn shared_area<M>(v: &Vcpu<M>, area: Gpa, size: u32) -> Result<Gpa, HcallError> 
 /// once if one already is, so no wake-up can fall between the test and the sleep.
 #[inline(always)]
 fn cede<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext, _: [u64; 4]) -> HcallResult {
+    cede_by(v, ctx, M::idle)
+}
+
+/// The same, and the sleep is counted: only images whose exits are timed get here by a frame.
+fn timed_cede<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext, _: [u64; 4]) -> HcallResult {
+    let mut slept = 0;
+    let result = cede_by(v, ctx, |machine| {
+        let since = machine.timebase();
+        machine.idle();
+        slept = machine.timebase().wrapping_sub(since);
+    });
+    v.slept = slept;
+    result
+}
+
+#[inline(always)]
+fn cede_by<M: Power9>(
+    v: &mut Vcpu<M>,
+    ctx: &mut GuestContext,
+    sleep: impl FnOnce(&mut M),
+) -> HcallResult {
     ctx.msr |= msr::EE;
     v.seat().yields.bump();
-    v.wait(M::idle);
+    v.wait(sleep);
     v.seat().yields.bump();
     done()
 }
@@ -615,6 +639,15 @@ mod tests {
         assert_eq!(call(&mut v, &[0xe8, 1]), -4);
         assert_eq!(call(&mut v, &[0xe4, u64::MAX, 0]), 0);
         assert_eq!(call(&mut v, &[0xe4, 5, 0]), -4);
+    }
+
+    #[test]
+    fn a_cede_with_a_frame_says_how_long_it_slept() {
+        let mut v = vcpu();
+        v.machine.nap = 77;
+        assert_eq!((call(&mut v, &[0xe0]), v.slept), (0, 77));
+        assert_eq!(call(&mut v, &[0xe8, 0]), 0);
+        assert_eq!((call(&mut v, &[0xe0]), v.slept), (0, 0), "a prod had come");
     }
 
     #[test]

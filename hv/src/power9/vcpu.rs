@@ -230,6 +230,8 @@ pub struct Vcpu<M> {
     pub timer: u64,
     /// What it has seen for the firmware's watchdog.
     pub seen: Seen,
+    /// Timebase ticks that the exit being served was asleep, if anybody counts them.
+    pub slept: u64,
     /// Text for the epitaph, once a handler has ended the run.
     pub last_words: Text,
 }
@@ -247,6 +249,7 @@ impl<M> Vcpu<M> {
             reason: None,
             timer: watchdog::NEVER,
             seen: Seen::NOTHING,
+            slept: 0,
             last_words: Text::new(),
         }
     }

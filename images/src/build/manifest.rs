@@ -78,7 +78,7 @@ impl Facts<'_> {
             restart_on_panic: guest.restart.on_panic.into(),
             restart_budget: guest.restart.budget,
             mitigations: config.mitigations,
-            reserved: 0,
+            timing: config.timing.into(),
             watchdog_seconds: config.watchdog.map_or(0, |watchdog| watchdog.seconds),
             watchdog_action: config.watchdog.map_or(0, |watchdog| watchdog.action),
             watchdog_budget: config.watchdog.map_or(0, |watchdog| watchdog.budget),

@@ -30,6 +30,8 @@ pub struct Config {
     pub firmware: Placed<Range>,
     /// One of the manifest's `DEBUG_FAULT_*` numbers.
     pub debug_fault: u32,
+    /// The firmware says how long each exit takes.
+    pub timing: bool,
     /// The firmware says how long its boot took and what it decided.
     pub debug_boot: bool,
     /// One of the manifest's `MITIGATIONS_*` numbers.

@@ -104,7 +104,8 @@ pub struct RawFirmware {
     /// arm64. (`uart` on other boards is half-built and refused.)
     #[schemars(with = "String")]
     pub console: Field<String>,
-    /// Measure the time of exits. (`true` is half-built and refused.) Default: `false`.
+    /// Measure how long each exit keeps the guest, for `anchorite stats`; exits take longer then.
+    /// Default: `false`.
     #[schemars(with = "Option<bool>")]
     pub timing: Field<bool>,
     /// How the firmware dies on purpose at the guest's first exit, to show what that looks like:

@@ -83,6 +83,7 @@ pub fn json(name: &str, image: &Inspected<'_>) -> Value {
     report["place"] = place_json(image);
     report["mitigations"] = mitigations_name(manifest.mitigations).into();
     report["watchdog"] = watchdog_json(manifest);
+    report["timing"] = json!(manifest.timing != 0);
     report
 }
 

@@ -10,7 +10,7 @@ use super::values::{Word, span_of};
 use super::{Cpu, FirmwareDraft, PAGE, Rules};
 use crate::config::checked::{Flash, Placed};
 use crate::config::diagnostic::Diagnostic;
-use crate::config::raw::{RawBoard, RawConfig, RawFirmware};
+use crate::config::raw::{Field, RawBoard, RawConfig, RawFirmware};
 use crate::config::source::Span;
 
 /// POWER9 in the processor version register, any revision.
@@ -81,9 +81,6 @@ impl Rules<'_> {
         let mut consoles = vec![Word::Works(console, ())];
         consoles.extend(other.map(Word::HalfBuilt));
         self.word("console", &raw.console, None, &consoles);
-        if let Some(timing) = raw.timing.as_ref().filter(|timing| *timing.get_ref()) {
-            self.not_built("`timing = true`", timing.span(), "write `timing = false`");
-        }
         self.watchdog = raw.watchdog.as_ref().and_then(|watchdog| self.watchdog(watchdog));
         let faults = [
             Word::Works("none", DEBUG_FAULT_NONE),
@@ -105,10 +102,15 @@ impl Rules<'_> {
             let (partition, size) = (partition?.value, size?);
             Some(Placed { value: Flash { partition, size: size.value }, span: size.span })
         });
-        let debug_boot = raw.debug_boot.as_ref().is_some_and(|debug| *debug.get_ref());
-        let mitigations = self.mitigations(raw);
-        let debug_fault = debug_fault.unwrap_or_default();
-        FirmwareDraft { memory, debug_fault, debug_boot, mitigations, flash }
+        let is_set = |key: &Field<bool>| key.as_ref().is_some_and(|key| *key.get_ref());
+        FirmwareDraft {
+            memory,
+            debug_fault: debug_fault.unwrap_or_default(),
+            debug_boot: is_set(&raw.debug_boot),
+            mitigations: self.mitigations(raw),
+            timing: is_set(&raw.timing),
+            flash,
+        }
     }
 
     fn mitigations(&mut self, raw: &RawFirmware) -> u32 {

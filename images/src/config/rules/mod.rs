@@ -92,7 +92,7 @@ fn finish(
     guest: Option<GuestDraft>,
 ) -> Option<Config> {
     let (board, Cpu { pvr, pvr_mask, fwb, .. }) = board?;
-    let FirmwareDraft { memory, debug_fault, debug_boot, mitigations, flash } = firmware?;
+    let FirmwareDraft { memory, debug_fault, debug_boot, mitigations, timing, flash } = firmware?;
     let guest = guest?.finish(fwb)?;
     Some(Config {
         board,
@@ -104,6 +104,7 @@ fn finish(
         debug_boot,
         mitigations,
         watchdog,
+        timing,
         flash,
         signing,
         guest,
@@ -191,6 +192,7 @@ struct FirmwareDraft {
     debug_fault: u32,
     debug_boot: bool,
     mitigations: u32,
+    timing: bool,
     flash: Option<Placed<Flash>>,
 }
 

@@ -9,12 +9,13 @@ mod death;
 mod restart;
 mod state;
 mod stop;
+mod timed;
 
 use core::arch::global_asm;
 use core::sync::atomic::Ordering;
 
 use anchorite_hv::arm64::context::{self, GuestContext, SecondaryStart};
-use anchorite_hv::arm64::entry::{a64_enter, a64_vectors};
+use anchorite_hv::arm64::entry::{a64_enter, a64_timed_vectors, a64_vectors};
 use anchorite_hv::arm64::features::Hidden;
 use anchorite_hv::arm64::regs::pstate;
 use anchorite_hv::arm64::vcpu::ON;
@@ -34,7 +35,7 @@ use anchorite_tables::stage2::Stage2;
 use state::{CONTEXTS, CPUS, EL2_TABLES, FAULT_STACKS, SHARED, STACKS, STARTS, index_of};
 
 use crate::own::LEDGER;
-use crate::{known, phases, stopping};
+use crate::{known, phases, stopping, timing};
 
 global_asm!(include_str!("start.S"), options(raw));
 global_asm!(include_str!("../memory.S"), options(raw));
@@ -97,17 +98,29 @@ unsafe fn install_contexts(manifest: &Manifest) {
             ctx.host_stack = STACKS[index].top();
             ctx.fault_stack = FAULT_STACKS[index].top();
             ctx.handler = match manifest.debug_fault {
+                DEBUG_FAULT_NONE if manifest.timing != 0 => timed::handle_exit as *const () as u64,
                 DEBUG_FAULT_NONE => handle_exit as *const () as u64,
                 DEBUG_FAULT_ASSERT => assert_fails as *const () as u64,
                 _ => exception_comes as *const () as u64,
             };
-            ctx.slow_handler = death::with_frame as *const () as u64;
+            ctx.slow_handler = match manifest.timing {
+                0 => death::with_frame as *const () as u64,
+                _ => timed::with_frame as *const () as u64,
+            };
             ctx.fault_handler = death::firmware_fault as *const () as u64;
         }
         write_register!("tpidr_el2", CONTEXTS.get() as u64);
-        write_register!("vbar_el2", &raw const a64_vectors as u64);
+        write_register!("vbar_el2", vectors(manifest));
         cpu::barrier();
         cpu::accept_serror();
+    }
+}
+
+/// What the CPUs have for vectors.
+fn vectors(manifest: &Manifest) -> u64 {
+    match manifest.timing {
+        0 => &raw const a64_vectors as u64,
+        _ => &raw const a64_timed_vectors as u64,
     }
 }
 
@@ -172,6 +185,9 @@ unsafe fn seat_vcpus(manifest: &Manifest, shared: &'static Shared, ttbr: u64) {
             let full = manifest.debug_fault != DEBUG_FAULT_NONE || shared.has_more_calls();
             ctx.calls_in_full = full.into();
             CPUS[index].insert(Vcpu::new(index, machine, shared, row));
+            if manifest.timing != 0 {
+                timing::start(index, cpu::counter());
+            }
             *starts.add(index) = SecondaryStart {
                 mair: MAIR,
                 tcr: el2::tcr(&cpu::ids()),
@@ -249,7 +265,7 @@ unsafe fn ready(index: usize, entry: u64, argument: u64) -> *mut GuestContext {
         let guard = (arm64.guarded != 0).then_some(frames);
         let hidden = Hidden(arm64.hidden as u32);
         let guest = Guest { vtcr: context.vtcr(), vttbr, hcr: context.hcr(), guard, hidden };
-        el2::own(&raw const a64_vectors as u64, guest, &ids);
+        el2::own(vectors(manifest), guest, &ids);
         if let Some(vcpu) = CPUS[index].as_mut() {
             if index == 0 {
                 let hz = read_register!("cntfrq_el0");
@@ -262,6 +278,9 @@ unsafe fn ready(index: usize, entry: u64, argument: u64) -> *mut GuestContext {
         (*ctx).gpr[0] = argument;
         (*ctx).pc = entry;
         (*ctx).pstate = pstate::EL1H_MASKED;
+        if manifest.timing != 0 {
+            (*ctx).left = cpu::counter();
+        }
         ctx
     }
 }

@@ -10,6 +10,7 @@ mod flush;
 mod restart;
 mod state;
 mod stop;
+mod timed;
 
 use core::arch::{asm, global_asm};
 use core::sync::atomic::Ordering;
@@ -37,7 +38,7 @@ use state::{
 };
 
 use crate::own::LEDGER;
-use crate::{known, phases, stopping};
+use crate::{known, phases, stopping, timing};
 
 global_asm!(
     include_str!("../../../../../platform/src/powernv/big_endian.S"),
@@ -62,7 +63,7 @@ extern "C" fn body_main(info: u64, toc: u64) -> ! {
     // SAFETY: low memory is the operating system's once OPAL has handed over, and no interrupt can
     // come before the vectors are whole: EE is off.
     unsafe {
-        low::VECTORS.into_iter().for_each(|to| install_vectors(to));
+        low::VECTORS.into_iter().for_each(|to| install_vectors(to, manifest));
         flush::install(info, manifest);
     }
     publish(info.manifest, manifest);
@@ -114,6 +115,7 @@ fn install_contexts(toc: u64, manifest: &Manifest) {
         ctx.host_toc = toc;
         ctx.host_msr = msr::HOST;
         ctx.handler = match manifest.debug_fault {
+            DEBUG_FAULT_NONE if manifest.timing != 0 => timed::handle_exit as *const () as u64,
             DEBUG_FAULT_NONE => handle_exit as *const () as u64,
             DEBUG_FAULT_ASSERT => assert_fails as *const () as u64,
             _ => exception_comes as *const () as u64,
@@ -122,7 +124,10 @@ fn install_contexts(toc: u64, manifest: &Manifest) {
             DEBUG_FAULT_NONE => &raw const CALLS as u64,
             _ => NO_CALLS.get() as u64,
         };
-        ctx.slow_handler = death::with_frame as *const () as u64;
+        ctx.slow_handler = match manifest.timing {
+            0 => death::with_frame as *const () as u64,
+            _ => timed::with_frame as *const () as u64,
+        };
         ctx.fault_handler = death::firmware_fault as *const () as u64;
     }
 }
@@ -141,6 +146,9 @@ unsafe fn seat_vcpus(manifest: &Manifest, board: &'static Board, shared: &'stati
             let row = &mut *(&raw mut (*ledger).row[index]);
             let vcpu = place.insert(Vcpu::new(index, PowerNv::new(board, index), shared, row));
             (*CONTEXTS)[index].vcpu = &raw mut *vcpu as u64;
+            if manifest.timing != 0 {
+                timing::start(index, cpu::timebase());
+            }
         }
     }
 }
@@ -219,12 +227,15 @@ extern "C" fn enter(index: usize) -> ! {
 }
 
 /// Copies the vectors to where the core looks for them.
-unsafe fn install_vectors(to: u64) {
+unsafe fn install_vectors(to: u64, manifest: &Manifest) {
     let source = &raw const p9_vectors_start;
     let len = &raw const p9_vectors_end as usize - source as usize;
     // SAFETY: the caller vouches for the destination; the source is the block between two symbols.
     unsafe {
         cpu::copy(source as u64, to, len as u64);
+        if manifest.timing != 0 {
+            timed::install(to);
+        }
         cpu::flush_code(to, len as u64);
     }
 }
