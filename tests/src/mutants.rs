@@ -59,13 +59,13 @@ pub struct Absent {
     pub why: String,
 }
 
-/// Both lists.
+/// All lists.
 ///
 /// # Errors
 ///
 /// One is missing, or not as [`List`] has it.
 pub fn lists() -> Result<Vec<List>> {
-    ["power9", "arm64"]
+    ["power9", "arm64", "common"]
         .into_iter()
         .map(|name| {
             let path = root().join("tests/mutants").join(name).with_extension("toml");
