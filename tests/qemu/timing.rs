@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use anchorite_tests::bench::{self, growth};
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::{image, image_of};
+use anchorite_tests::probe::{BARE, build, passed, run};
 use anchorite_tests::timing::{closing, watch};
 use anchorite_tests::{Tests, arm64_board, load, stats, succeed};
 use anyhow::{Context, Result, ensure};
@@ -15,6 +16,8 @@ pub const TESTS: Tests = &[
     ("timing::power9_as_the_guest_counts", power9_as_the_guest_counts),
     ("timing::arm64_as_the_guest_counts", arm64_as_the_guest_counts),
     ("timing::guarded_as_the_guest_counts", guarded_as_the_guest_counts),
+    ("timing::a_power9_guest_keeps_its_registers", a_power9_guest_keeps_its_registers),
+    ("timing::an_arm64_guest_keeps_its_registers", an_arm64_guest_keeps_its_registers),
     ("timing::four_power9_cpus", four_power9_cpus),
     ("timing::four_arm64_cpus", four_arm64_cpus),
 ];
@@ -134,6 +137,22 @@ fn four_cpus(mut guest: Guest, reason: &str) -> Result<()> {
     Ok(())
 }
 
+/// The ways from and to the guest are others than without timing: all probes again.
+fn a_power9_guest_keeps_its_registers() -> Result<()> {
+    let image = build("power9-probe", "timing-probe", &[&TIMING[..], &BARE].concat())?;
+    let ended = run(&image, &[], |_| Ok(()))?;
+    ensure!(passed(&ended) > 40, "only {} probes reported", passed(&ended));
+    Ok(())
+}
+
+fn an_arm64_guest_keeps_its_registers() -> Result<()> {
+    let image = build("arm64-probe", "arm64-timing-probe", &TIMING)?;
+    let ended = run(&image, &["--cpu", "max"], |_| Ok(()))?;
+    ensure!(passed(&ended) > 20, "only {} probes reported", passed(&ended));
+    Ok(())
+}
+
+const TIMING: [&str; 2] = ["--set", "firmware.timing=true"];
 const FOUR: [&str; 4] = ["--vcpus", "4", "--set", "firmware.timing=true"];
 
 fn four_power9_cpus() -> Result<()> {

@@ -208,10 +208,10 @@ p9_resume:
     GIVE    8, GC_LR
     GIVE    9, GC_CTR
     GIVE    1, GC_XER
+p9_return:
     ld      8, GC_CR(13)
     mtcrf   0xff, 8
     GIVE    28, GC_CFAR
-p9_return:
     li      10, IN_GUEST
     std     10, GC_IN_GUEST(13)
     REGISTERS ld, GC_GPR, 0,1,2,3,4,5,6,7,8,9,10,11,12,13
@@ -291,10 +291,11 @@ p9_own_fault:
     b       .
 
 /* If exits are timed, three instructions of the copies are branches to here: at p9_call, where every
-   call then takes a frame, at p9_exit and at p9_return. What they stand for comes with the time. */
+   call then takes a frame, at p9_exit and at p9_return. What they stand for comes with the time. The
+   first is a branch before CFAR is read, as in p9_call_in_full; the last stands before CFAR is set. */
     .globl  p9_call, p9_exit, p9_return, p9_timed_call, p9_timed_exit, p9_timed_return
 p9_timed_call:
-    mfspr   12, 28
+    li      12, 0
     std     12, GC_SCRATCH + 24(13)
     li      12, 0xc00
 p9_timed_exit:
@@ -303,7 +304,7 @@ p9_timed_exit:
     b       p9_exit + 4
 p9_timed_return:
     KEEP    268, GC_LEFT
-    li      10, IN_GUEST
+    ld      8, GC_CR(13)
     b       p9_return + 4
 
 /* First entry, in the vectors' copy at its final address: r3 = context. Never returns. */
