@@ -13,8 +13,7 @@ const MOST: usize = 12;
 /// The end that an epitaph states, if it is complete.
 #[must_use]
 pub fn end(epitaph: &Epitaph) -> Option<End> {
-    let complete = epitaph.magic == epitaph::MAGIC && epitaph.state == epitaph::STATE_COMPLETE;
-    End::from_u32(epitaph.end).filter(|_| complete)
+    End::from_u32(epitaph.end).filter(|_| epitaph.is_complete())
 }
 
 /// The report: one line that says how it ended, details where there are any, the ledger.
@@ -37,6 +36,9 @@ pub fn report(end: End, epitaph: &Epitaph, ledger: Option<&Ledger>) -> String {
         End::Silence => says("the guest was silent"),
     };
     let mut report = format!("anchorite: {first}\n");
+    if epitaph.state == epitaph::STATE_DOUBLE {
+        report += "anchorite: it faulted a second time while it died of that\n";
+    }
     let with_state = [End::PolicyStop, End::FirmwareFault, End::Watchdog, End::Silence];
     if with_state.contains(&end) {
         registers(&mut report, epitaph);

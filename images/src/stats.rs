@@ -137,7 +137,7 @@ impl Reading {
             .collect();
         let state = match self.epitaph.state {
             _ if self.epitaph.magic != epitaph::MAGIC => "running",
-            epitaph::STATE_COMPLETE => "ended",
+            _ if self.epitaph.is_complete() => "ended",
             _ => "ending",
         };
         let end = End::from_u32(self.epitaph.end).filter(|_| state != "running");

@@ -16,7 +16,7 @@ use anchorite_tests::{
 use anyhow::{Context, Result, ensure};
 
 use crate::arm64_boots::{CONSOLE, FEATURES, LOAD, NOTHING_ELSE, OLD_CORE};
-use crate::console;
+use crate::{console, end};
 
 pub const TESTS: Tests = &[
     ("arm64::four_cpus_with_every_feature", four_cpus_with_every_feature),
@@ -187,13 +187,17 @@ fn guest_addresses_beyond_the_processor() -> Result<()> {
 }
 
 fn deaths_leave_words() -> Result<()> {
-    for (fault, words) in
-        [("assert", "asserted at the guest's exit"), ("exception", "exception 0x200")]
-    {
+    for (fault, words) in [
+        ("assert", "asserted at the guest's exit"),
+        ("exception", "exception 0x200"),
+        ("double", "exception 0x200"),
+        ("serror", "exception 0x380, SError, uncontainable"),
+    ] {
         let set = format!("firmware.debug_fault={fault}");
         let image = power_off(&format!("arm64-{fault}"), &["--set", &set])?;
-        let run = Guest::start(&image.path, &[])?;
-        run.end()?.expect(12, words)?;
+        let ended = Guest::start(&image.path, &[])?.end()?;
+        ended.expect(12, words)?;
+        end::second_fault(&ended, fault == "double")?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use anchorite_spec::manifest::{
     PART_TABLES,
 };
 use anchorite_tests::Tests;
-use anchorite_tests::guest::Guest;
+use anchorite_tests::guest::{Ended, Guest};
 use anchorite_tests::image::{default_image, image, power_off_image};
 use anchorite_tests::monitor::Monitor;
 use anyhow::{Result, ensure};
@@ -22,6 +22,10 @@ pub const TESTS: Tests = &[
         firmware_fault_is_12("assert", "asserted at the guest's exit")
     }),
     ("end::firmware_exception_is_12", || firmware_fault_is_12("exception", "in the firmware at")),
+    ("end::machine_check_in_the_firmware_is_12", || {
+        firmware_fault_is_12("machine-check", "machine check 0x200 in the firmware at")
+    }),
+    ("end::double_fault_is_12", double_fault_is_12),
     ("end::operator_reset_is_the_guests", operator_reset_is_the_guests),
     ("end::other_ram_is_13", other_ram_is_13),
     ("end::changed_body_is_14", || changed_part_is_14(PART_BODY)),
@@ -77,7 +81,25 @@ fn firmware_fault_is_12(how: &str, words: &str) -> Result<()> {
     let ended = Guest::start(&image.path, &[])?.end()?;
     ended.expect(12, words)?;
     ensure!(ended.console.contains("@end status=firmware-fault code=12"), "no @end line");
+    second_fault(&ended, false)
+}
+
+/// Whether a run told of a second fault of its firmware's, which leaves no closing lines: there is
+/// nothing but the epitaph, and a line.
+pub fn second_fault(ended: &Ended, came: bool) -> Result<()> {
+    let on_console = ended.console.contains("anchorite: a second fault, while dying of the first");
+    let in_report = ended.report.contains("it faulted a second time while it died of that");
+    ensure!((on_console, in_report) == (came, came), "{}\n{}", ended.console, ended.report);
+    ensure!(ended.console.contains("@end ") != came, "{}", ended.console);
     Ok(())
+}
+
+/// A fault while the firmware dies changes neither its words nor its code.
+fn double_fault_is_12() -> Result<()> {
+    let image = image("debug-fault-double", &["--set", "firmware.debug_fault=double"])?;
+    let ended = Guest::start(&image.path, &[])?.end()?;
+    ended.expect(12, "exception 0xe40 in the firmware")?;
+    second_fault(&ended, true)
 }
 
 /// A system reset from outside almost always finds the guest idle, and so the firmware running; it

@@ -4,7 +4,7 @@
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::image_of;
 use anchorite_tests::probe::BARE;
-use anchorite_tests::restart::{ALWAYS, debian, hammer, lives};
+use anchorite_tests::restart::{ALWAYS, EVEN, debian, even, hammer, lives};
 use anchorite_tests::stats::QemuLog;
 use anchorite_tests::{Tests, bare_board};
 use anyhow::{Result, ensure};
@@ -16,6 +16,7 @@ pub const TESTS: Tests = &[
     ("restart::a_guarded_guest_begins_as_at_first", a_guarded_guest_begins_as_at_first),
     ("restart::a_power9_guest_begins_as_at_first", a_power9_guest_begins_as_at_first),
     ("restart::one_without_skiboot_begins_as_at_first", one_without_skiboot_begins_as_at_first),
+    ("restart::each_costs_the_same", each_costs_the_same),
     ("restart::no_event_outlives_a_guest", no_event_outlives_a_guest),
     ("restart::linux_on_four_cpus_under_load", linux_on_four_cpus_under_load),
 ];
@@ -37,6 +38,14 @@ fn a_power9_guest_begins_as_at_first() -> Result<()> {
 
 fn one_without_skiboot_begins_as_at_first() -> Result<()> {
     lives("power9-probe", "lives", &[], &[&BARE[..], &["--vcpus", "4"]].concat(), 10).map(|_| ())
+}
+
+/// The same instructions each; `make soak` has a thousand.
+fn each_costs_the_same() -> Result<()> {
+    for (name, probe, more, run) in EVEN {
+        println!("{name}: {:?} ticks", even(probe, more, run, 25)?);
+    }
+    Ok(())
 }
 
 fn no_event_outlives_a_guest() -> Result<()> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use anchorite_tests::guest::Guest;
 use anchorite_tests::image::image_of;
 use anchorite_tests::probe::BARE;
-use anchorite_tests::restart::{ALWAYS, debian, hammer, lives};
+use anchorite_tests::restart::{ALWAYS, EVEN, debian, even, hammer, lives};
 use anchorite_tests::{arm64_board, bare_board, board, trial};
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
@@ -17,6 +17,8 @@ const RESTARTS: u64 = 20;
 /// Restarts against interrupts of all CPUs, and how many of those there are at least.
 const HAMMERED: u64 = 1000;
 const SENT: u64 = 1_000_000;
+/// Restarts whose instructions are counted.
+const COUNTED: u64 = 1000;
 
 /// One test for each.
 pub fn trials() -> Vec<Trial> {
@@ -28,6 +30,12 @@ pub fn trials() -> Vec<Trial> {
             trial(format!("restart::debian::{cpu}"), move || linux(cpu)),
         ]);
     }
+    trials.extend(EVEN.map(|(name, probe, more, run)| {
+        trial(format!("restart::even::{name}"), move || {
+            println!("{:?} ticks", even(probe, more, run, COUNTED)?);
+            Ok(())
+        })
+    }));
     trials.extend([
         trial("restart::lives::power9", || power9_lives(&[])),
         trial("restart::lives::power9-bare", || power9_lives(&BARE)),

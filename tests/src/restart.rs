@@ -13,6 +13,13 @@ use crate::{load, stats};
 /// What an image needs for restarts on every occasion.
 pub const ALWAYS: [&str; 4] =
     ["--set", "guest.on_reboot=restart", "--set", "guest.on_panic=restart"];
+/// The boards on which restarts are counted: name, probe, options, how the machine is started. skiboot
+/// has interrupts of its own, which come when they come: that board's are counted without it.
+pub const EVEN: [(&str, &str, &[&str], &[&str]); 3] = [
+    ("power9-bare", "power9-probe", &BARE, &[]),
+    ("arm64", "arm64-probe", &[], &["--cpu", "max"]),
+    ("arm64-guarded", "arm64-probe", &["--set", "guest.interrupts=guarded"], &["--cpu", "max"]),
+];
 /// One life, on a machine with other things to do.
 const LIFE: u64 = 20;
 
@@ -89,6 +96,45 @@ fn judge(ended: &Ended, restarts: u64) -> Result<()> {
     let times: Vec<u64> = times.map(|(_, at)| at.parse()).collect::<Result<_, _>>()?;
     ensure!(times.len() as u64 == restarts + 1 && times.is_sorted(), "{times:?}");
     Ok(())
+}
+
+/// A probe that does nothing but ask for its restart, this often, with instructions counted as time:
+/// from each life's last line but one to the next one's first instruction it takes as many instructions
+/// as every other time. A tick of POWER9's timebase is two instructions, or nearly: there the ticks may
+/// differ by one. The count on the console grows by a digit now and then, which takes some more:
+/// numbers of as many digits are compared. Returns the ticks by digits.
+///
+/// # Errors
+///
+/// A restart cost more or less than another.
+pub fn even(probe: &'static str, more: &[&str], run: &[&str], restarts: u64) -> Result<Vec<u64>> {
+    let budget = format!("guest.restart_budget={restarts}");
+    let arguments = [&["--cmdline", "again", "--set", &budget], &ALWAYS[..], more].concat();
+    let name = format!("{probe}-{}-again-{restarts}", more.len());
+    let image = build(probe, &name, &arguments)?;
+    let limit = (LIFE * (restarts + 1)).to_string();
+    let run = Guest::start(&image.path, &[&["--icount", "--timeout", &limit], run].concat())?;
+    let ended = run.end_within(Duration::from_secs(LIFE * (restarts + 2)))?;
+    ended.expect(15, "the guest was restarted as often as the config allows")?;
+    let hex = |text: &str| u64::from_str_radix(text.trim_end(), 16);
+    let lines = ended.console.lines().filter_map(|line| line.strip_prefix("restarted from 0x"));
+    let lines = lines.filter_map(|line| line.split_once(" to 0x"));
+    let times: Vec<(u64, u64)> =
+        lines.map(|(asked, entered)| Ok((hex(asked)?, hex(entered)?))).collect::<Result<_>>()?;
+    ensure!(times.len() as u64 == restarts + 1, "{} lives", times.len());
+    let costs = times.windows(2).map(|lives| lives[1].1 - lives[0].0);
+    let mut rows: Vec<Vec<u64>> = Vec::new();
+    for (number, cost) in (1_u64..).zip(costs) {
+        rows.resize_with(number.ilog10() as usize + 1, Vec::new);
+        rows[number.ilog10() as usize].push(cost);
+    }
+    let rounding = u64::from(probe.starts_with("power9"));
+    for row in &rows {
+        let (least, most) = (row.iter().min(), row.iter().max());
+        let even = least.zip(most).is_some_and(|(least, most)| most - least <= rounding);
+        ensure!(even, "{row:?}");
+    }
+    Ok(rows.iter().map(|row| row[0]).collect())
 }
 
 /// Debian at its shell, restarted this often, by turns in order and by force under load and behind a

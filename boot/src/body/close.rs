@@ -2,11 +2,45 @@
 //! The closing lines for people: why, the exits by reason, the end.
 use core::fmt::Write;
 use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use anchorite_hv::core::Last;
 use anchorite_hv::core::end::Text;
 use anchorite_hv::core::report::TAG;
-use anchorite_spec::{End, ExitReason, Ledger};
+use anchorite_spec::epitaph::{STATE_COMPLETE, STATE_DOUBLE};
+use anchorite_spec::manifest::DEBUG_FAULT_DOUBLE;
+use anchorite_spec::{End, ExitReason, Ledger, Manifest};
+
+use crate::arch;
+use crate::known::image;
+use crate::own::EPITAPH;
+
+/// Whether the second fault was told of.
+static TOLD: AtomicBool = AtomicBool::new(false);
+
+/// The firmware has faulted once more while it died: the epitaph stays the first one's and says so, and
+/// so does the console, in bytes that nothing has to be made of. A third time there is no word.
+pub fn second_fault(write: &dyn Fn(&[u8])) {
+    if TOLD.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    // SAFETY: only the vCPU that has written the record, and is here because it dies, does this.
+    unsafe {
+        let state = &raw mut (*EPITAPH.get()).state;
+        if state.read_volatile() == STATE_COMPLETE {
+            state.write_volatile(STATE_DOUBLE);
+        }
+    }
+    write(b"\r\nanchorite: a second fault, while dying of the first\r\n");
+}
+
+/// In an image built for this, the second fault: once the epitaph is written.
+pub fn fault_again() {
+    let wanted = |(_, manifest): (_, &Manifest)| manifest.debug_fault == DEBUG_FAULT_DOUBLE;
+    if image().is_some_and(wanted) {
+        arch::exception();
+    }
+}
 
 use crate::timing;
 

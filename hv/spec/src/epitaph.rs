@@ -15,6 +15,8 @@ pub const STATE_NONE: u32 = 0;
 pub const STATE_WRITING: u32 = 1;
 /// The record is complete.
 pub const STATE_COMPLETE: u32 = 2;
+/// The record is complete, and the firmware has faulted once more while it died.
+pub const STATE_DOUBLE: u32 = 3;
 
 /// How a run ends. The names are what `@end status=` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +106,7 @@ pub struct Epitaph {
     pub magic: [u8; 8],
     /// An [`End`] as a number.
     pub end: u32,
-    /// [`STATE_NONE`], [`STATE_WRITING`] or [`STATE_COMPLETE`].
+    /// One of the `STATE_*` numbers.
     pub state: u32,
     /// The vCPU that wrote it.
     pub cpu: u32,
@@ -154,6 +156,12 @@ impl Epitaph {
         text_len: 0,
         text: [0; TEXT_BYTES],
     };
+
+    /// Whether all of it was written.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.magic == MAGIC && matches!(self.state, STATE_COMPLETE | STATE_DOUBLE)
+    }
 
     /// The message as bytes.
     #[must_use]

@@ -58,6 +58,12 @@ pub const DEBUG_FAULT_NONE: u32 = 0;
 pub const DEBUG_FAULT_ASSERT: u32 = 1;
 /// [`Manifest::debug_fault`]: the firmware takes an exception at the guest's first exit.
 pub const DEBUG_FAULT_EXCEPTION: u32 = 2;
+/// [`Manifest::debug_fault`]: the same, and another one while it dies of it.
+pub const DEBUG_FAULT_DOUBLE: u32 = 3;
+/// [`Manifest::debug_fault`]: POWER9, a machine check in the firmware at the guest's first exit.
+pub const DEBUG_FAULT_MACHINE_CHECK: u32 = 4;
+/// [`Manifest::debug_fault`]: arm64, an SError in the firmware at the guest's first exit.
+pub const DEBUG_FAULT_SERROR: u32 = 5;
 
 /// [`Manifest::mitigations`]: what the machine's firmware asks for.
 pub const MITIGATIONS_AUTO: u32 = 0;

@@ -109,7 +109,8 @@ pub struct RawFirmware {
     #[schemars(with = "Option<bool>")]
     pub timing: Field<bool>,
     /// How the firmware dies on purpose at the guest's first exit, to show what that looks like:
-    /// `none`, `assert` or `exception`. Default: `none`.
+    /// `none`, `assert`, `exception`, `double` (an exception, and another one while it dies of it), on
+    /// POWER9 `machine-check`, on arm64 `serror`. Default: `none`.
     #[schemars(with = "Option<String>")]
     pub debug_fault: Field<String>,
     /// Say on the console, before the guest is entered, how long the boot took by phase, and on arm64

@@ -2,7 +2,8 @@
 //! The machine and what the firmware takes of it.
 use anchorite_spec::Range;
 use anchorite_spec::manifest::{
-    BOOT_BARE, DEBUG_FAULT_ASSERT, DEBUG_FAULT_EXCEPTION, DEBUG_FAULT_NONE, MITIGATIONS_AUTO,
+    BOOT_BARE, DEBUG_FAULT_ASSERT, DEBUG_FAULT_DOUBLE, DEBUG_FAULT_EXCEPTION,
+    DEBUG_FAULT_MACHINE_CHECK, DEBUG_FAULT_NONE, DEBUG_FAULT_SERROR, MITIGATIONS_AUTO,
     MITIGATIONS_OFF, MITIGATIONS_ON, RAM_RANGES, mitigations_name,
 };
 
@@ -86,6 +87,11 @@ impl Rules<'_> {
             Word::Works("none", DEBUG_FAULT_NONE),
             Word::Works("assert", DEBUG_FAULT_ASSERT),
             Word::Works("exception", DEBUG_FAULT_EXCEPTION),
+            Word::Works("double", DEBUG_FAULT_DOUBLE),
+            match self.platform.arm {
+                Some(_) => Word::Works("serror", DEBUG_FAULT_SERROR),
+                None => Word::Works("machine-check", DEBUG_FAULT_MACHINE_CHECK),
+            },
         ];
         let debug_fault =
             self.word("debug_fault", &raw.debug_fault, Some(DEBUG_FAULT_NONE), &faults);

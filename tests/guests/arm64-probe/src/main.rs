@@ -16,6 +16,8 @@ mod console;
 mod forms;
 mod frames;
 mod ids;
+#[path = "../../common/hex.rs"]
+mod hex;
 mod interrupts;
 mod lives;
 mod low;
@@ -40,6 +42,7 @@ use report::Probe;
 #[expect(unsafe_code, reason = "called by name from the assembly")]
 #[unsafe(no_mangle)]
 extern "C" fn probe_main(tree: u64, others: u64) -> ! {
+    silence::entered();
     say!("probe begins");
     lives::begin(tree);
     low::install(0);

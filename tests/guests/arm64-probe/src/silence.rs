@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A guest that falls silent, for the firmware's watchdog: at once on all CPUs, or after it has called
-//! in, or slept, for some time. None of it comes back; what the firmware says is looked at outside.
+//! in, or slept, for some time. Or one that does nothing but begin again. None of it comes back; what the firmware says is looked at outside.
 #![expect(unsafe_code, reason = "sets its timer, and waits for it")]
 
 use core::arch::asm;
+
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
 
 use crate::board::CPUS;
 use crate::report::Probe;
 use crate::trap::{now, second};
 use crate::vectors::asked;
+use crate::hex::hex;
 use crate::{psci, smp};
 
 /// The call that feeds the watchdog, in both forms.
@@ -16,8 +20,20 @@ const CALLS: [u64; 2] = [0x8600_0010, 0xc600_0010];
 /// Its operation for that.
 const PET: u64 = 3;
 
+/// When this life was entered.
+static ENTERED: AtomicU64 = AtomicU64::new(0);
+
+/// Notes when this life was entered.
+pub fn entered() {
+    ENTERED.store(now(), Relaxed);
+}
+
 /// What the command line asks for, if anything.
 pub fn run(tree: u64) {
+    if asked(tree, "again") {
+        crate::say!("restarted from 0x{} to 0x{}", hex(now()), hex(ENTERED.load(Relaxed)));
+        psci::call(&[psci::SYSTEM_RESET]);
+    }
     if asked(tree, "silent=spin") {
         crate::say!("all CPUs fall silent");
         // A slow machine's start is no silence.

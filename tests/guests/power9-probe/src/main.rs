@@ -14,6 +14,8 @@ mod coverage;
 #[path = "../../common/forge.rs"]
 mod forge;
 mod hcall;
+#[path = "../../common/hex.rs"]
+mod hex;
 mod interrupts;
 mod lives;
 mod low;
@@ -47,6 +49,7 @@ use report::Probe;
 #[expect(unsafe_code, reason = "called by name from the assembly")]
 #[unsafe(no_mangle)]
 extern "C" fn probe_main(tree: u64, big_endian: u64) -> ! {
+    silence::entered();
     lives::begin(tree);
     say!("probe begins, entered {}", if big_endian == 1 { "big-endian" } else { "little-endian" });
     entry(tree, big_endian == 1);

@@ -128,6 +128,7 @@ fn die(index: usize, how: End, last: &Last, text: &[u8]) -> ! {
             let last = Last { exits: ledger.total(), ..*last };
             // SAFETY: the exchange above makes this CPU the only writer.
             write_epitaph(unsafe { &mut *EPITAPH.get() }, how, &last, text);
+            close::fault_again();
             silence();
             stop::for_good(index);
             // SAFETY: only read; the UART does not change after the vCPU stands.
@@ -140,8 +141,18 @@ fn die(index: usize, how: End, last: &Last, text: &[u8]) -> ! {
                 uart.flush();
             }
         }
-        // The closing lines themselves faulted: what counts has been written.
-        Err(who) if who == index + 1 => {}
+        // The closing lines themselves faulted: what counts has been written. The others may still run,
+        // and write between this.
+        Err(who) if who == index + 1 => {
+            // SAFETY: as above.
+            if let Some(vcpu) = unsafe { CPUS[index].as_ref() } {
+                let uart = vcpu.machine.uart;
+                close::second_fault(&|line| {
+                    uart.send(line);
+                });
+                uart.flush();
+            }
+        }
         // Another vCPU ends the run and switches the machine off.
         Err(_) => stop::arrive(index),
     }

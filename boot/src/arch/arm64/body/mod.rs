@@ -28,7 +28,9 @@ use anchorite_platform::qemu_virt::machine::Gic;
 use anchorite_platform::qemu_virt::{Uart, Virt, cpu, guard};
 use anchorite_platform::{read_register, write_register};
 use anchorite_spec::anchor::{ARM64_ADDRESS, Anchor};
-use anchorite_spec::manifest::{DEBUG_FAULT_ASSERT, DEBUG_FAULT_NONE, PART_LOADER, VCPUS};
+use anchorite_spec::manifest::{
+    DEBUG_FAULT_ASSERT, DEBUG_FAULT_NONE, DEBUG_FAULT_SERROR, PART_LOADER, VCPUS,
+};
 use anchorite_spec::{ExitReason, Manifest, Range};
 use anchorite_tables::stage1::{MAIR, SCTLR, Stage1, Use};
 use anchorite_tables::stage2::Stage2;
@@ -101,6 +103,7 @@ unsafe fn install_contexts(manifest: &Manifest) {
                 DEBUG_FAULT_NONE if manifest.timing != 0 => timed::handle_exit as *const () as u64,
                 DEBUG_FAULT_NONE => handle_exit as *const () as u64,
                 DEBUG_FAULT_ASSERT => assert_fails as *const () as u64,
+                DEBUG_FAULT_SERROR => serror_comes as *const () as u64,
                 _ => exception_comes as *const () as u64,
             };
             ctx.slow_handler = match manifest.timing {
@@ -316,9 +319,37 @@ extern "C" fn assert_fails(ctx: &mut GuestContext) -> u64 {
     panic!("firmware.debug_fault: asserted at the guest's exit by vector {:#x}", ctx.vector);
 }
 
+/// The handler of an image built to show how an SError in the firmware ends: as the CPU does, it leaves
+/// where it came in ELR_EL2, SPSR_EL2 and ESR_EL2, here with the syndrome of an error that was not
+/// contained, and goes on at the vector.
+extern "C" fn serror_comes(_: &mut GuestContext) -> u64 {
+    const UNCONTAINABLE: u64 = 0x2f << 26 | 1 << 25 | 0x11;
+    /// EL2 with its own stack pointer, everything masked.
+    const EL2H: u64 = 0x3c9;
+    /// From EL2 with its own stack pointer.
+    const SERROR: u64 = 0x380;
+    let vector = &raw const a64_vectors as u64 + SERROR;
+    // SAFETY: an SError comes at any time, and the vector is ready for it. It does not come back.
+    unsafe {
+        core::arch::asm!(
+            "adr {0}, .",
+            "msr elr_el2, {0}",
+            "msr spsr_el2, {1}",
+            "msr esr_el2, {2}",
+            "br {3}",
+            in(reg) 0_u64, in(reg) EL2H, in(reg) UNCONTAINABLE, in(reg) vector, options(noreturn)
+        )
+    }
+}
+
 /// The handler of an image built to show how an exception in the firmware ends.
 extern "C" fn exception_comes(_: &mut GuestContext) -> u64 {
+    exception();
+    context::RESUME
+}
+
+/// An exception in the firmware.
+pub fn exception() {
     // SAFETY: the instruction is undefined; what follows is the firmware's own fault path.
     unsafe { core::arch::asm!("udf #0") };
-    context::RESUME
 }

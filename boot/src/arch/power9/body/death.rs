@@ -68,13 +68,14 @@ fn of_guest(index: usize, ctx: &GuestContext) -> Last {
 /// The vectors' answer to an exception in the firmware itself.
 pub extern "C" fn firmware_fault(frame: &FaultFrame, ctx: &mut GuestContext) -> ! {
     let mut text = Text::new();
-    let vector = frame.vector & !HSRR_FLAG;
-    let _ = write!(text, "exception {vector:#x} in the firmware at {:#x}", frame.pc);
+    let number = frame.vector & !HSRR_FLAG;
+    let what = if number == vector::MACHINE_CHECK { "machine check" } else { "exception" };
+    let _ = write!(text, "{what} {number:#x} in the firmware at {:#x}", frame.pc);
     let index = index_of(ctx);
     let last = Last {
         cpu: index as u32,
         reason: Some(ExitReason::FirmwareFault),
-        vector,
+        vector: number,
         pc: frame.pc,
         msr: frame.msr,
         link: frame.lr,
@@ -120,6 +121,7 @@ fn die(index: usize, how: End, mut last: Last, text: &[u8]) -> ! {
             last.exits = ledger.total();
             // SAFETY: the exchange above makes this core the only writer, once.
             write_epitaph(unsafe { &mut *EPITAPH.get() }, how, &last, text);
+            close::fault_again();
             if let Some(board) = board {
                 stop::for_good(index, board);
                 board.drain_console();
@@ -128,8 +130,14 @@ fn die(index: usize, how: End, mut last: Last, text: &[u8]) -> ! {
                 board.below.console_flush();
             }
         }
-        // The epitaph or the closing lines themselves faulted: what counts has been written.
-        Err(who) if who == index + 1 => {}
+        // The epitaph or the closing lines themselves faulted: what counts has been written. The others
+        // may still run, and write between this.
+        Err(who) if who == index + 1 => {
+            if let Some(board) = board {
+                close::second_fault(&|line| board.below.console_print(line));
+                board.below.console_flush();
+            }
+        }
         Err(_) => stop::halt(index),
     }
     match (board, how) {

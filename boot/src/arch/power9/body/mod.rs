@@ -28,8 +28,8 @@ use anchorite_platform::powernv::{Board, PowerNv};
 use anchorite_spec::anchor::{Anchor, POWER9_ADDRESS};
 use anchorite_spec::low;
 use anchorite_spec::manifest::{
-    DEBUG_FAULT_ASSERT, DEBUG_FAULT_NONE, Manifest, PART_LOADER, PART_OWN_TABLES,
-    PROCESS_TABLE_BYTES, VCPUS,
+    DEBUG_FAULT_ASSERT, DEBUG_FAULT_MACHINE_CHECK, DEBUG_FAULT_NONE, Manifest, PART_LOADER,
+    PART_OWN_TABLES, PROCESS_TABLE_BYTES, VCPUS,
 };
 use anchorite_tables::radix;
 use state::{
@@ -118,6 +118,7 @@ fn install_contexts(toc: u64, manifest: &Manifest) {
             DEBUG_FAULT_NONE if manifest.timing != 0 => timed::handle_exit as *const () as u64,
             DEBUG_FAULT_NONE => handle_exit as *const () as u64,
             DEBUG_FAULT_ASSERT => assert_fails as *const () as u64,
+            DEBUG_FAULT_MACHINE_CHECK => machine_check_comes as *const () as u64,
             _ => exception_comes as *const () as u64,
         };
         ctx.calls = match manifest.debug_fault {
@@ -337,9 +338,37 @@ extern "C" fn assert_fails(ctx: &mut GuestContext) -> u64 {
     panic!("firmware.debug_fault: asserted at the guest's exit by vector {:#x}", ctx.vector);
 }
 
+/// The handler of an image built to show how a machine check in the firmware ends: as the core does,
+/// it leaves where it came in SRR0 and SRR1, here with the bits of a memory that did not answer a load,
+/// and goes on at the vector.
+extern "C" fn machine_check_comes(_: &mut GuestContext) -> u64 {
+    const DATA_SIDE: u64 = 1 << (63 - 42);
+    const LOAD: u64 = 0x8000;
+    // SAFETY: interrupts of this kind come at any time, and the vector is ready for them. It does not
+    // come back.
+    unsafe {
+        asm!(
+            "bl 2f",
+            "2: mflr {0}",
+            "mtspr 26, {0}",
+            "mfmsr {0}",
+            "or {0}, {0}, {1}",
+            "mtspr 27, {0}",
+            "mtspr 18, {2}",
+            "ba 0x200",
+            in(reg) 0_u64, in(reg) DATA_SIDE, in(reg) LOAD, options(noreturn)
+        )
+    }
+}
+
 /// The handler of an image built to show how an exception in the firmware ends.
 extern "C" fn exception_comes(_: &mut GuestContext) -> u64 {
+    exception();
+    context::RESUME
+}
+
+/// An exception in the firmware.
+pub fn exception() {
     // SAFETY: the word is no instruction; what follows is the firmware's own fault path.
     unsafe { asm!(".long 0") };
-    context::RESUME
 }
