@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Every board under attack by a guest on four CPUs. `make soak` does a hundred times as much.
 use anchorite_tests::Tests;
-use anchorite_tests::attack::{POWER9_BARE, POWER9_OPAL, SHORT};
+use anchorite_tests::attack::{ARM64, ARM64_GUARDED, POWER9_BARE, POWER9_OPAL, SHORT};
 
 pub const TESTS: Tests = &[
     ("attack::power9_under_skiboot", || POWER9_OPAL.attack(SHORT)),
     ("attack::power9_without_skiboot", || POWER9_BARE.attack(SHORT)),
+    ("attack::arm64_direct", || ARM64.attack(SHORT)),
+    ("attack::arm64_guarded", || ARM64_GUARDED.attack(SHORT)),
 ];

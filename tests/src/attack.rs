@@ -70,6 +70,20 @@ pub const POWER9_BARE: Board = Board {
     ],
     run: &[],
 };
+/// arm64, with all interrupts the guest's.
+pub const ARM64: Board = Board {
+    probe: "arm64-probe",
+    name: "attack-arm64",
+    build: &["--set", "ram.0.size=1376MiB"],
+    run: &["--cpu", "max"],
+};
+/// arm64, with a timer of EL2's own.
+pub const ARM64_GUARDED: Board = Board {
+    probe: "arm64-probe",
+    name: "attack-arm64-guarded",
+    build: &["--set", "ram.0.size=1376MiB", "--set", "guest.interrupts=guarded"],
+    run: &["--cpu", "neoverse-n1"],
+};
 
 fn seed(order: Order) -> Result<u64> {
     if let Ok(text) = std::env::var("ANCHORITE_ATTACK_SEED") {

@@ -10,9 +10,12 @@
 #![no_std]
 #![no_main]
 
+mod attack;
 mod board;
 mod calls;
 mod console;
+#[path = "../../common/forge.rs"]
+mod forge;
 mod forms;
 mod frames;
 mod ids;
@@ -22,6 +25,8 @@ mod interrupts;
 mod lives;
 mod low;
 mod mmu;
+#[path = "../../common/orders.rs"]
+mod orders;
 mod psci;
 mod races;
 #[path = "../../common/random.rs"]
@@ -55,6 +60,7 @@ extern "C" fn probe_main(tree: u64, others: u64) -> ! {
     interrupts::keep_one_pending(0);
     lives::live(tree);
     silence::run(tree);
+    attack::run(tree);
     Probe::run("start-of-other-cpus", |p| {
         for cpu in 1..CPUS {
             p.holds(&"off", smp::is_off(cpu));
@@ -90,7 +96,7 @@ extern "C" fn probe_main(tree: u64, others: u64) -> ! {
 }
 
 /// Lets someone outside look at the machine, until a byte comes; not for ever, if nobody is there.
-fn await_reader() {
+pub fn await_reader() {
     let start = trap::now();
     while trap::now() - start < 120 * trap::second() {
         if let Some(byte) = console::typed() {

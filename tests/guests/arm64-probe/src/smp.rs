@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::board::CPUS;
 use crate::psci::{self, AFFINITY_INFO, CPU_OFF, CPU_ON, call};
-use crate::{interrupts, low, mmu};
+use crate::{attack, interrupts, low, mmu};
 
 /// A job: the CPU's number is given.
 pub type Job = fn(usize);
@@ -117,6 +117,9 @@ extern "C" fn probe_secondary(argument: u64, others: u64) -> ! {
     JOBS[cpu].store(0, Ordering::Relaxed);
     ARGUMENTS[cpu].store(argument, Ordering::Release);
     STARTS[cpu].fetch_add(1, Ordering::AcqRel);
+    if attack::is_on() && cpu != 0 {
+        attack::take_part(cpu);
+    }
     loop {
         let job = JOBS[cpu].swap(0, Ordering::Acquire);
         if job == 0 {
