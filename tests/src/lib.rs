@@ -24,6 +24,8 @@ pub mod probe;
 pub mod restart;
 pub mod share;
 pub mod stats;
+#[cfg(test)]
+mod threats;
 pub mod timing;
 pub mod told;
 pub mod watchdog;

@@ -107,6 +107,26 @@ mod tests {
         assert!(Range::new(u64::MAX, 1).overlaps(Range::new(u64::MAX - 4, 100)));
     }
 
+    /// All pairs of ranges of a small space, at 0 and at the end of the address space, against sets.
+    #[test]
+    fn ranges_are_sets_of_bytes_in_every_small_space() {
+        const SPACE: u64 = 9;
+        for top in [0, u64::MAX - SPACE + 1] {
+            let ranges = || (0..SPACE).flat_map(|at| (0..=SPACE - at).map(move |n| (at, n)));
+            for ((a, n), (b, m)) in ranges().flat_map(|one| ranges().map(move |two| (one, two))) {
+                let bits = |at: u64, size: u64| ((1_u64 << size) - 1) << at;
+                let (first, second) = (bits(a, n), bits(b, m));
+                let one = Range::new(top.wrapping_add(a), n);
+                let two = Range::new(top.wrapping_add(b), m);
+                let what = (top, a, n, b, m);
+                assert_eq!(one.overlaps(two), first & second != 0, "{what:?}");
+                assert_eq!(one.contains(two), second & !first == 0, "{what:?}");
+                let end = u128::from(one.base) + u128::from(n);
+                assert_eq!(one.end(), u64::try_from(end).ok(), "{what:?}");
+            }
+        }
+    }
+
     #[test]
     fn containment_includes_the_edges() {
         let a = Range::new(0x1000, 0x1000);

@@ -207,6 +207,55 @@ pub(crate) mod tests {
         );
     }
 
+    /// All ranges in a space of 64 addresses, against all pairs of regions there: what is translated is
+    /// what a list of single bytes says.
+    #[test]
+    fn a_translation_is_exact_in_every_small_space() {
+        const SPACE: u64 = if cfg!(miri) { 10 } else { 24 };
+        let region = |guest, host, size| Mapping {
+            name: Name::new("ram"),
+            kind: MAP_RAM,
+            perms: PERM_R | PERM_W,
+            guest,
+            size,
+            host,
+            host_size: size,
+            attached: ATTACHED_NOTHING,
+            reserved: 0,
+        };
+        for top in [0, u64::MAX - SPACE] {
+            for (start, size) in (0..8).flat_map(|start| (1..8).map(move |size| (start, size))) {
+                let second = start + size + (start ^ size) % 3;
+                let regions = [region(top + start, 100, size), region(top + second, 200, 5)];
+                // SAFETY: nothing is read or written through it.
+                let memory = unsafe { GuestMemory::new(regions.iter()) };
+                let byte = |at: u64| {
+                    let inside = regions.iter().find(|r| at >= r.guest && at - r.guest < r.size);
+                    inside.map(|r| (r.host + (at - r.guest), r.host))
+                };
+                for at in 0..SPACE {
+                    for len in 0..=SPACE {
+                        let bytes: Option<Vec<_>> = (0..len.max(1))
+                            .map(|n| (top + at).checked_add(n).and_then(byte))
+                            .collect();
+                        let together = bytes.filter(|all| all.iter().all(|one| one.1 == all[0].1));
+                        let want = together.map(|all| Hpa(all[0].0));
+                        let got = memory.translate(Gpa(top + at), len);
+                        assert_eq!(got.ok(), want, "{at}+{len} of {start}+{size}, {second}+5");
+                    }
+                }
+            }
+        }
+        // As far as the address space goes, and around its end.
+        let memory = memory_at(0x1_0000, Box::leak(vec![0; 0x1000].into_boxed_slice()));
+        for at in [0, 0xffff, 0x1_0000, 0x1_0fff, 0x1_1000, 1 << 63, u64::MAX] {
+            for len in [u64::MAX, u64::MAX - at, (u64::MAX - at).wrapping_add(1), 1 << 63] {
+                let fits = (0x1_0000..0x1_1000).contains(&at) && len <= 0x1_1000 - at;
+                assert_eq!(memory.translate(Gpa(at), len).is_ok(), fits, "{at:#x}+{len:#x}");
+            }
+        }
+    }
+
     #[test]
     fn words_are_big_endian_and_stay_inside() {
         let memory = memory_at(0, Box::leak(vec![0xff; 8].into_boxed_slice()));
