@@ -51,7 +51,8 @@ pub trait Power9: Machine {
     fn dar_dsisr(&self) -> (u64, u64);
     /// What the last HDSI or HISI left.
     fn storage_fault(&self) -> StorageFault;
-    /// Puts [`super::regs::storage::CANARY`] into HDSISR, by which an HDSI that leaves it unwritten is told.
+    /// Puts [`super::regs::storage::CANARY`] into HDSISR, by which an HDSI that leaves it unwritten is told,
+    /// where a core may do so.
     fn arm_storage_fault(&mut self);
     /// HEIR: the instruction that the core did not know.
     fn heir(&self) -> u32;

@@ -48,7 +48,7 @@ impl Mitigations {
     #[must_use]
     pub fn choose(policy: u32, features: &Features) -> Self {
         /// What is not wanted, by a bit of the features and whether it is set then.
-        const NOT: [(u8, u8, bool, u16); 8] = [
+        const NOT: [(u8, u8, bool, u16); 7] = [
             (2, 1, true, BOUNDS | STORES | L1D_IN | L1D_OUT),
             (2, 3, true, BOUNDS),
             (0, 0, false, BOUNDS),
@@ -56,8 +56,10 @@ impl Mitigations {
             (1, 5, false, COUNT_CACHE),
             (1, 7, true, L1D_IN),
             (2, 2, true, L1D_OUT),
-            (2, 0, false, ALL),
         ];
+        if policy == MITIGATIONS_OFF || policy != MITIGATIONS_ON && !features.are_told() {
+            return Self(0);
+        }
         let mut wanted = ALL;
         if policy != MITIGATIONS_ON {
             for (word, bit, set, not) in NOT {
@@ -69,9 +71,6 @@ impl Mitigations {
             if wanted & COUNT_CACHE == 0 && !features.has(0, 7) {
                 wanted &= !LINK_STACK;
             }
-        }
-        if policy == MITIGATIONS_OFF {
-            wanted = 0;
         }
         if wanted & COUNT_CACHE != 0 && features.has(0, 9) {
             wanted |= ASSISTED;

@@ -125,16 +125,34 @@ pub mod vector {
     pub const SOFT_PATCH: u64 = 0x1500;
 }
 
-/// What the processor's revision decides (PVR, bits 52:63).
+/// What the processor's revision decides (PVR, bits 48:63: the chip and its revision).
 pub mod pvr {
-    const REVISION: u64 = 0xfff;
-    const DD2_1: u64 = 0x201;
+    /// What a revision gets wrong, as far as something is done about it. All POWER9 want one more `tlbie`
+    /// after those of an invalidation; soft-patch interrupts, with which DD2.2 and DD2.3 ask for help with
+    /// transactional memory, no guest can cause, as it has none.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Errata {
+        /// The core may prefetch by the partition that it is about to leave, so that hypervisor state
+        /// must not be entered with translation on.
+        pub prefetch: bool,
+        /// It may raise an HDSI and not write HDSISR.
+        pub hdsisr: bool,
+        /// A store that is on its way may still use what a `tlbie` has invalidated.
+        pub tlbie_stores: bool,
+    }
 
-    /// Whether interrupts may keep translation on. Up to DD2.1 the core may prefetch by the partition
-    /// that it is about to leave, so that hypervisor state must not be entered with translation on.
+    /// What a processor version register stands for.
     #[must_use]
-    pub const fn can_relocate(version: u64) -> bool {
-        version & REVISION > DD2_1
+    pub const fn errata(version: u64) -> Errata {
+        /// Which chip: 0 for Nimbus.
+        const CHIP: u64 = 0xe000;
+        const REVISION: u64 = 0xfff;
+        let (revision, nimbus) = (version & REVISION, version & CHIP == 0);
+        let early = nimbus && revision <= 0x201;
+        // Of other chips nothing is known.
+        let cumulus = version & 0xc000 == 0;
+        let mended = if nimbus { revision >= 0x203 } else { cumulus && revision >= 0x103 };
+        Errata { prefetch: early, hdsisr: early, tlbie_stores: !mended }
     }
 }
 
@@ -153,13 +171,18 @@ mod tests {
     }
 
     #[test]
-    fn interrupts_are_relocated_behind_dd2_1() {
-        // As parts say: DD2.0 and DD2.1 with 12 or 24 cores, then those without the erratum.
-        for version in [0x004e_0100, 0x004e_0200, 0x004e_1200, 0x004e_0201, 0x004e_1201] {
-            assert!(!pvr::can_relocate(version), "{version:#x}");
-        }
-        for version in [0x004e_0202, 0x004e_1202, 0x004e_1203, 0x004e_2203, 0x004e_1300] {
-            assert!(pvr::can_relocate(version), "{version:#x}");
+    fn each_revision_has_its_errata() {
+        // As parts say: Nimbus with 24 or 12 cores, Cumulus. Early ones, DD2.2, those that are mended.
+        for (versions, early, stores) in [
+            (&[0x004e_0100, 0x004e_0200, 0x004e_1200, 0x004e_0201, 0x004e_1201][..], true, true),
+            (&[0x004e_0202, 0x004e_1202, 0x004e_2100, 0x004e_3102], false, true),
+            (&[0x004e_0203, 0x004e_1203, 0x004e_1300, 0x004e_2103, 0x004e_3203], false, false),
+            (&[0x004e_4203], false, true),
+        ] {
+            for version in versions {
+                let wanted = pvr::Errata { prefetch: early, hdsisr: early, tlbie_stores: stores };
+                assert_eq!(pvr::errata(*version), wanted, "{version:#x}");
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //! The core's own registers and instructions (Power ISA 3.0B, Book III).
 use core::arch::asm;
 
+use anchorite_hv::power9::regs::pvr::{self, Errata};
 use anchorite_hv::power9::regs::storage;
 
 /// Special-purpose register numbers.
@@ -82,6 +83,12 @@ pub fn mfspr<const N: u32>() -> u64 {
 pub unsafe fn mtspr<const N: u32>(value: u64) {
     // SAFETY: the caller vouches for the value.
     unsafe { asm!("mtspr {1}, {0}", "isync", in(reg) value, const N, options(nostack)) };
+}
+
+/// What this core gets wrong.
+#[must_use]
+pub fn errata() -> Errata {
+    pvr::errata(mfspr::<{ spr::PVR }>())
 }
 
 /// Has an HDSI that does not write HDSISR be told from one that does.
@@ -266,14 +273,28 @@ pub enum Scope {
 }
 
 /// Forgets cached translations of partition `lpid`: one process's with `pid`, otherwise all,
-/// process-scoped and partition-scoped (Power ISA 3.0B, Book III, 5.9.3.3).
+/// process-scoped and partition-scoped.
 pub fn tlb_invalidate(lpid: u32, pid: Option<u32>, scope: Scope) {
+    sync();
+    tlbie(lpid, pid, scope);
+    tlb_settle();
+}
+
+/// Forgets all cached translations of these partitions.
+pub fn tlb_forget(lpids: [u32; 2]) {
+    sync();
+    lpids.into_iter().for_each(|lpid| tlbie(lpid, None, Scope::All));
+    tlb_settle();
+}
+
+/// Power ISA 3.0B, Book III, 5.9.3.3.
+#[inline(always)]
+fn tlbie(lpid: u32, pid: Option<u32>, scope: Scope) {
     // RB: IS = 1 (one process) or 2 (one partition); RS: PID in the upper half, LPID in the lower.
     let (rb, rs) = match pid {
         Some(pid) => (0x400_u64, u64::from(pid) << 32 | u64::from(lpid)),
         None => (0x800_u64, u64::from(lpid)),
     };
-    sync();
     // SAFETY: invalidation only makes the core walk tables again. The words are
     // `tlbie r4, r5, RIC, PRS, R = 1`, which the assembler has no name for.
     unsafe {
@@ -288,9 +309,19 @@ pub fn tlb_invalidate(lpid: u32, pid: Option<u32>, scope: Scope) {
         if pid.is_none() {
             asm!(".long 0x7ca92264", in("r4") rb, in("r5") rs, options(nostack));
         }
-        // POWER9 may leave one entry behind: twice once more, for a translation that nobody has.
-        asm!("ptesync", ".long 0x7ca32264", "ptesync", ".long 0x7ca32264",
-             in("r4") 0_u64, in("r5") 0_u64, options(nostack));
+    }
+}
+
+/// Waits until what was invalidated is forgotten everywhere.
+#[inline(always)]
+fn tlb_settle() {
+    // SAFETY: as in `tlbie`; nobody has these translations.
+    unsafe {
+        // POWER9 may leave one entry behind, so once more; and some do not wait for all stores.
+        asm!("ptesync", ".long 0x7ca32264", in("r4") 0_u64, in("r5") 0_u64, options(nostack));
+        if errata().tlbie_stores {
+            asm!("ptesync", ".long 0x7ca32264", in("r4") 0_u64, in("r5") 0_u64, options(nostack));
+        }
         asm!("eieio", "tlbsync", "ptesync", options(nostack));
     }
 }

@@ -8,7 +8,7 @@ use anchorite_hv::core::{DateTime, Machine};
 use anchorite_hv::mem::{Gpa, Hpa};
 use anchorite_hv::power9::board::{HardwareError, HviSource, Route, StorageFault};
 use anchorite_hv::power9::interrupts::{MASKED, PAGE_SHIFT};
-use anchorite_hv::power9::regs::{lpcr, pvr};
+use anchorite_hv::power9::regs::lpcr;
 use anchorite_hv::power9::{Lock, Power9};
 
 use super::boot_info::{BootInfo, Core, KICK_EVENT};
@@ -352,7 +352,9 @@ impl Power9 for PowerNv {
     }
 
     fn arm_storage_fault(&mut self) {
-        cpu::arm_storage_fault();
+        if cpu::errata().hdsisr {
+            cpu::arm_storage_fault();
+        }
     }
 
     fn heir(&self) -> u32 {
@@ -374,7 +376,7 @@ impl Power9 for PowerNv {
     }
 
     fn can_relocate(&self) -> bool {
-        pvr::can_relocate(mfspr::<{ spr::PVR }>())
+        !cpu::errata().prefetch
     }
 
     fn set_ciabr(&mut self, value: u64) {

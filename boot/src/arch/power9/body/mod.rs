@@ -22,7 +22,7 @@ use anchorite_hv::power9::lock::relax;
 use anchorite_hv::power9::regs::{HFSCR_GUEST, lpcr, msr};
 use anchorite_hv::power9::{GuestContext, Power9, Shared, Vcpu, context, exits, report};
 pub use anchorite_platform::powernv::BootInfo;
-use anchorite_platform::powernv::core::{self as cpu, Scope, mfspr, mtspr, spr};
+use anchorite_platform::powernv::core::{self as cpu, mfspr, mtspr, spr};
 use anchorite_platform::powernv::machine::LPID;
 use anchorite_platform::powernv::{Board, PowerNv};
 use anchorite_spec::anchor::{Anchor, POWER9_ADDRESS};
@@ -300,8 +300,7 @@ unsafe fn own_core(context: *mut GuestContext) {
         mtspr::<{ spr::HMER }>(0);
         // Machine checks from now on come to the vectors instead of stopping the machine.
         asm!("mfmsr {0}", "ori {0}, {0}, 0x1000", "mtmsrd {0}", out(reg) _, options(nostack));
-        cpu::tlb_invalidate(OWN_LPID, None, Scope::All);
-        cpu::tlb_invalidate(LPID, None, Scope::All);
+        cpu::tlb_forget([OWN_LPID, LPID]);
     }
 }
 

@@ -5,8 +5,9 @@ use anchorite_hv::core::DateTime;
 use anchorite_hv::core::fdt::{Node, Tree};
 use anchorite_hv::power9::characteristics::Features;
 use anchorite_hv::power9::flush::Mitigations;
+use anchorite_hv::power9::regs::pvr::Errata;
 use anchorite_platform::powernv::boot_info::{BootInfo, OPAL_INTERRUPTS};
-use anchorite_platform::powernv::core::{mfspr, spr};
+use anchorite_platform::powernv::core::{errata, mfspr, spr};
 use anchorite_platform::powernv::xive;
 use anchorite_spec::Manifest;
 use anchorite_spec::manifest::{BOOT_BARE, mitigations_name};
@@ -198,6 +199,8 @@ pub fn hand_over(facts: &Facts, manifest: &Manifest, info: &mut BootInfo) {
         let policy = mitigations_name(manifest.mitigations);
         clock::timed(Phase::Report, || {
             say!("mitigations {policy}, fw-features {told}: {}", info.mitigations);
+            let Errata { prefetch, hdsisr, tlbie_stores } = errata();
+            say!("errata prefetch={prefetch} hdsisr={hdsisr} tlbie-stores={tlbie_stores}");
         });
     }
 }
