@@ -195,21 +195,15 @@ macro_rules! row {
     };
 }
 
-/// Makes code that was just written executable: `len` bytes at `start`. What has been stored is
-/// written back first, all of it, and only then instructions are forgotten (Power ISA 3.0B, Book II,
-/// 1.8).
+/// Makes code that was just written executable, of which `start` is a part. POWER9 keeps its instruction
+/// caches coherent with stores, so that what has to be forgotten, once they are done, is what a core has
+/// fetched ahead: one block's `icbi` does that, whichever it is.
 ///
 /// # Safety
-/// All KiB that the range touches must be memory.
-pub unsafe fn flush_code(start: u64, len: u64) {
-    let rows = || (start / ROW..(start + len).div_ceil(ROW)).map(|row| row * ROW);
-    // SAFETY: cache operations on memory that the caller vouched for, and barriers.
-    unsafe {
-        rows().for_each(|row| row!("dcbst", row));
-        sync();
-        rows().for_each(|row| row!("icbi", row));
-        asm!("sync", "isync", options(nostack));
-    }
+/// `start` must be in memory.
+pub unsafe fn flush_code(start: u64) {
+    // SAFETY: a cache operation on memory that the caller vouched for, and barriers.
+    unsafe { asm!("sync", "icbi 0, {0}", "sync", "isync", in(reg) start, options(nostack)) };
 }
 
 /// Zeroes whole cache blocks: both addresses are multiples of [`BLOCK`].

@@ -44,7 +44,6 @@ pub unsafe fn install(info: &BootInfo, manifest: &Manifest) {
                 }
             }
         }
-        cpu::flush_code(low::MEMORY.base, low::MEMORY.size);
-        cpu::flush_code(row as u64, size_of::<Row>() as u64);
+        cpu::flush_code(place.base);
     }
 }

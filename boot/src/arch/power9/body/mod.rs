@@ -237,7 +237,7 @@ unsafe fn install_vectors(to: u64, manifest: &Manifest) {
         if manifest.timing != 0 {
             timed::install(to);
         }
-        cpu::flush_code(to, len as u64);
+        cpu::flush_code(to);
     }
 }
 

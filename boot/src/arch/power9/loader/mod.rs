@@ -9,9 +9,7 @@ use core::cell::OnceCell;
 
 use anchorite_platform::powernv::opal::{OpalError, code};
 use anchorite_platform::powernv::{Bare, Below, BootInfo, Opal, core as cpu};
-use anchorite_spec::manifest::{
-    ARCH_POWER9, BOOT_BARE, BOOT_OPAL_PAYLOAD, IMAGE_OFFSET, Manifest, PART_BODY,
-};
+use anchorite_spec::manifest::{ARCH_POWER9, BOOT_BARE, BOOT_OPAL_PAYLOAD, IMAGE_OFFSET, Manifest};
 use anchorite_spec::{Range, low};
 
 use crate::say::say;
@@ -83,8 +81,7 @@ extern "C" fn loader_main(
     info.phases = clock::record();
     // SAFETY: the body stands where the manifest says, and takes exactly this argument.
     unsafe {
-        let body = manifest.part(PART_BODY).map_or(0, |part| part.size);
-        cpu::flush_code(manifest.firmware.base, body);
+        cpu::flush_code(manifest.firmware.base);
         let enter: extern "C" fn(&BootInfo) -> ! = core::mem::transmute(manifest.body_entry);
         enter(info)
     }
@@ -200,9 +197,9 @@ pub unsafe fn copy(from: u64, to: u64, len: u64) {
 ///
 /// # Safety
 /// The range must be mapped memory.
-pub unsafe fn publish(start: u64, len: u64) {
+pub unsafe fn publish(start: u64, _: u64) {
     // SAFETY: the caller's promise.
-    unsafe { cpu::flush_code(start, len) };
+    unsafe { cpu::flush_code(start) };
 }
 
 /// A fresh seed for the guest's random pool, from the core's generator.
