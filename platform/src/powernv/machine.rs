@@ -9,6 +9,7 @@ use anchorite_hv::mem::{Gpa, Hpa};
 use anchorite_hv::power9::board::{HardwareError, HviSource, Route, StorageFault};
 use anchorite_hv::power9::interrupts::{MASKED, PAGE_SHIFT};
 use anchorite_hv::power9::regs::lpcr;
+use anchorite_hv::power9::regs::pvr::Errata;
 use anchorite_hv::power9::{Lock, Power9};
 
 use super::boot_info::{BootInfo, Core, KICK_EVENT};
@@ -140,6 +141,8 @@ pub struct PowerNv {
     vcpu: usize,
     tima: Tima,
     lpcr: u64,
+    /// Of the core, or of another one of the same processor.
+    errata: Errata,
     heartbeat_at: u64,
     /// When the guest is to be interrupted besides.
     timer_at: u64,
@@ -163,6 +166,7 @@ impl PowerNv {
             // SAFETY: `info` names the page as the machine's tree did, and OPAL enabled the thread.
             tima: unsafe { Tima::new(board.info.tima_hv) },
             lpcr: lpcr::GUEST,
+            errata: cpu::errata(),
             heartbeat_at: u64::MAX,
             timer_at: u64::MAX,
             timer_wakes: true,
@@ -352,7 +356,7 @@ impl Power9 for PowerNv {
     }
 
     fn arm_storage_fault(&mut self) {
-        if cpu::errata().hdsisr {
+        if self.errata.hdsisr {
             cpu::arm_storage_fault();
         }
     }
@@ -376,7 +380,7 @@ impl Power9 for PowerNv {
     }
 
     fn can_relocate(&self) -> bool {
-        !cpu::errata().prefetch
+        !self.errata.prefetch
     }
 
     fn set_ciabr(&mut self, value: u64) {
