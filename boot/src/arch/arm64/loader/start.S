@@ -71,15 +71,14 @@ loader_start:
     add     x10, x10, :lo12:loader_rela_start
     adrp    x11, loader_rela_end
     add     x11, x11, :lo12:loader_rela_end
-7:  cmp     x10, x11
-    b.hs    8f
-    ldr     x12, [x10]
-    ldr     x13, [x10, #16]
+    b       8f
+7:  ldr     x12, [x10], #16
+    ldr     x13, [x10], #8
     add     x13, x13, x1
     str     x13, [x1, x12]
-    add     x10, x10, #24
-    b       7b
-8:  bl      loader_main
+8:  cmp     x10, x11
+    b.lo    7b
+    bl      loader_main
     b       .
     .size   loader_start, . - loader_start
 
