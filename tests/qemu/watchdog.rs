@@ -78,5 +78,5 @@ fn a_guest_that_sleeps_lives() -> Result<()> {
 
 /// A minute of the guest's time without anything to do; `make soak` has all boards.
 fn linux_idles() -> Result<()> {
-    idle(&BOARDS[1], &["--icount"], 60)
+    idle(&BOARDS[1], &["--icount"], 5, 60)
 }

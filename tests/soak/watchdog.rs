@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 
 /// One test for each board.
 pub fn trials() -> Vec<Trial> {
-    let idles = |board| move || idle(board, &["--timeout", "1000"], 90);
+    let idles = |board| move || idle(board, &["--timeout", "1000"], 30, 90);
     BOARDS
         .iter()
         .map(|board| trial(format!("watchdog::idle::{}", board.name), idles(board)))
