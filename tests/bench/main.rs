@@ -14,10 +14,6 @@ use serde_json::{Value, json};
 /// Of the loads.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// How arm64 boots.
-const FORMS: [(&str, &str); 4] =
-    [("arm64-image", "direct"), ("flat", "direct"), ("elf", "direct"), ("arm64-image", "guarded")];
-
 fn main() -> Result<ExitCode> {
     let (mut spreads, mut timed) = (measure()?, measure_timed()?);
     let shown = |value: Option<u64>| value.map_or("-".to_owned(), |value| value.to_string());
@@ -140,7 +136,7 @@ fn boots(over: &mut Vec<String>) -> Result<Vec<Value>> {
         all.push(boots::power9("power9-bare", vcpus)?);
     }
     all.push(boots::power9("power9-opal", "1")?);
-    for (form, interrupts) in FORMS {
+    for (form, interrupts) in boots::FORMS {
         all.push(boots::arm64(form, interrupts, "1")?);
     }
     let (peer, count) = boots::PEER;

@@ -206,8 +206,7 @@ fn deaths_leave_words() -> Result<()> {
 /// each form, guarded too, and with one vCPU and four.
 fn set_up_takes_few_instructions() -> Result<()> {
     for vcpus in ["1", "4"] {
-        let direct = ["arm64-image", "flat", "elf"].map(|form| (form, "direct"));
-        for (form, interrupts) in direct.into_iter().chain([("arm64-image", "guarded")]) {
+        for (form, interrupts) in boots::FORMS {
             let boot = boots::arm64(form, interrupts, vcpus)?;
             let phases = &boot.phases;
             ensure!(!boot.is_over() && phases["set-up"] > 10_000, "{}: {phases:?}", boot.name);

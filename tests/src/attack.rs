@@ -9,6 +9,7 @@ use crate::guest::Guest;
 use crate::image::{Image, image_of};
 use crate::monitor::Monitor;
 use crate::outside::{Snapshot, judge};
+use crate::probe::BARE;
 use crate::{live, probe, root};
 
 /// How much is done, over all CPUs.
@@ -39,41 +40,32 @@ pub struct Board {
     pub probe: &'static str,
     /// A name for its image.
     pub name: &'static str,
-    /// What makes its image another than the guest's own board says.
+    /// What makes its board another than the guest's own.
+    pub board: &'static [&'static str],
+    /// The same for its image.
     pub build: &'static [&'static str],
     /// The same for the run.
     pub run: &'static [&'static str],
 }
 
+const POWER9: [&str; 4] = ["--vcpus", "4", "--set", "ram.0.size=1296MiB"];
+
 /// POWER9 under skiboot.
-pub const POWER9_OPAL: Board = Board {
-    probe: "power9-probe",
-    name: "attack-power9",
-    build: &["--vcpus", "4", "--set", "ram.0.size=1296MiB"],
-    run: &[],
-};
+pub const POWER9_OPAL: Board =
+    Board { probe: "power9-probe", name: "attack-power9", board: &[], build: &POWER9, run: &[] };
 /// POWER9 without it.
 pub const POWER9_BARE: Board = Board {
     probe: "power9-probe",
     name: "attack-power9-bare",
-    build: &[
-        "--vcpus",
-        "4",
-        "--set",
-        "ram.0.size=1296MiB",
-        "--set",
-        "board.boot=bare",
-        "--set",
-        "firmware.console=uart",
-        "--set",
-        "firmware.memory={base=\"32MiB\",size=\"2MiB\"}",
-    ],
+    board: &BARE,
+    build: &POWER9,
     run: &[],
 };
 /// arm64, with all interrupts the guest's.
 pub const ARM64: Board = Board {
     probe: "arm64-probe",
     name: "attack-arm64",
+    board: &[],
     build: &["--set", "ram.0.size=1376MiB"],
     run: &["--cpu", "max"],
 };
@@ -81,7 +73,8 @@ pub const ARM64: Board = Board {
 pub const ARM64_GUARDED: Board = Board {
     probe: "arm64-probe",
     name: "attack-arm64-guarded",
-    build: &["--set", "ram.0.size=1376MiB", "--set", "guest.interrupts=guarded"],
+    board: &["--set", "guest.interrupts=guarded"],
+    build: &["--set", "ram.0.size=1376MiB"],
     run: &["--cpu", "neoverse-n1"],
 };
 
@@ -101,7 +94,7 @@ impl Board {
         let cmdline = format!("attack seed={:#x} calls={calls} wild={wild}", seed(order)?);
         println!("{}: {cmdline}", self.name);
         let board = root().join("tests/guests").join(self.probe).join("board.toml");
-        let arguments = [&["--cmdline", &cmdline], self.build].concat();
+        let arguments = [&["--cmdline", &cmdline], self.board, self.build].concat();
         image_of(&board, &format!("{}-{calls}", self.name), &arguments)
     }
 

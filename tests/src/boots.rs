@@ -19,6 +19,10 @@ pub const PEER: (&str, u64) = ("Bao", 333_551);
 /// What `firmware.debug_boot` tells of; `signature` is 0 here.
 pub const PHASES: [&str; 5] = ["set-up", "digests", "unpacking", "zeroing", "report"];
 
+/// How arm64 boots: the form, and the kind of interrupts.
+pub const FORMS: [(&str, &str); 4] =
+    [("arm64-image", "direct"), ("flat", "direct"), ("elf", "direct"), ("arm64-image", "guarded")];
+
 /// A boot.
 pub struct Boot {
     /// The board, with the form or the kind of interrupts where there are several.

@@ -4,16 +4,17 @@
 use crate::psci::power_off;
 use crate::say;
 use crate::trap::{EL1H, encoding, system, word};
-use crate::vectors::asked;
+use crate::tree::asked_for;
 
 /// Says them and powers off, if that is asked for.
 pub fn tell(tree: u64) {
-    if !asked(tree, "ids") {
+    if !asked_for(tree, "ids") {
         return;
     }
     // MIDR_EL1, REVIDR_EL1, the AArch64 block, CTR_EL0 and DCZID_EL0.
     let block = (4..8).flat_map(|crm| (0..8).map(move |op2| (0, crm, op2)));
-    for (op1, crm, op2) in [(0, 0, 0), (0, 0, 6)].into_iter().chain(block).chain([(3, 0, 1), (3, 0, 7)])
+    for (op1, crm, op2) in
+        [(0, 0, 0), (0, 0, 6)].into_iter().chain(block).chain([(3, 0, 1), (3, 0, 7)])
     {
         let read = word(EL1H, system(encoding(3, op1, 0, crm, op2), true), 0, 0);
         match (read.ran(), read.x(1)) {

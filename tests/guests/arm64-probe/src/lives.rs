@@ -20,7 +20,8 @@ use crate::board::{ANNEX, CPUS, DISTRIBUTOR, FRAME, ISLAND, RAM_END, RTC, SCRATC
 use crate::interrupts::{frame, read, write};
 use crate::psci::{self, call};
 use crate::report::Probe;
-use crate::{say, smp, trap, vectors};
+use crate::tree::asked_for;
+use crate::{say, smp, trap};
 
 /// The clock's match register.
 const LIFE: u64 = RTC + 4;
@@ -56,10 +57,10 @@ macro_rules! set_register {
 
 /// Looks at the machine as it was found, before anything is set.
 pub fn begin(tree: u64) {
-    if !vectors::asked(tree, "lives") {
+    if !asked_for(tree, "lives") {
         return;
     }
-    let looks = Looks { reset: !vectors::asked(tree, "guarded"), sum: Cell::new(0) };
+    let looks = Looks { reset: !asked_for(tree, "guarded"), sum: Cell::new(0) };
     Probe::run("life-registers", |p| {
         p.equal(&"SCTLR", register!("sctlr_el1") & 0x1005, 0);
         looks.at(p, &"PMR", register!("S3_0_C4_C6_0"));
@@ -154,7 +155,7 @@ fn vector_registers() -> u64 {
 
 /// Lives, and ends. Returns if the command line does not ask for it.
 pub fn live(tree: u64) {
-    if !vectors::asked(tree, "lives") {
+    if !asked_for(tree, "lives") {
         return;
     }
     Probe::run("life-other-cpus", |p| {

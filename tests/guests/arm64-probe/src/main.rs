@@ -18,9 +18,9 @@ mod console;
 mod forge;
 mod forms;
 mod frames;
-mod ids;
 #[path = "../../common/hex.rs"]
 mod hex;
+mod ids;
 mod interrupts;
 mod lives;
 mod low;
@@ -37,6 +37,8 @@ mod report;
 mod silence;
 mod smp;
 mod trap;
+#[path = "../../common/tree.rs"]
+mod tree;
 mod vectors;
 mod walls;
 
@@ -74,7 +76,7 @@ extern "C" fn probe_main(tree: u64, others: u64) -> ! {
     walls::run();
     forms::run();
     calls::run();
-    if !vectors::asked(tree, "only=walls") {
+    if !tree::asked_for(tree, "only=walls") {
         registers::run();
         races::run();
         frames::run();

@@ -9,7 +9,7 @@ use crate::report::Probe;
 use crate::trap::{EL0, EL1H, IL, Outcome, class, encoding, noise, place_of, system, word, words};
 
 /// ICC_IAR0_EL1, ICC_NMIAR1_EL1, ICC_IAR1_EL1: reading one takes the interrupt.
-const TAKING: [u32; 3] =
+pub const TAKING: [u32; 3] =
     [encoding(3, 0, 12, 8, 0), encoding(3, 0, 12, 9, 5), encoding(3, 0, 12, 12, 0)];
 
 /// Whether an outcome is one that the architecture knows: it ran, or EL1 was told.

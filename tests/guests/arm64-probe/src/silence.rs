@@ -9,10 +9,10 @@ use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::board::CPUS;
+use crate::hex::hex;
 use crate::report::Probe;
 use crate::trap::{now, second};
-use crate::vectors::asked;
-use crate::hex::hex;
+use crate::tree::asked_for;
 use crate::{psci, smp};
 
 /// The call that feeds the watchdog, in both forms.
@@ -30,11 +30,11 @@ pub fn entered() {
 
 /// What the command line asks for, if anything.
 pub fn run(tree: u64) {
-    if asked(tree, "again") {
+    if asked_for(tree, "again") {
         crate::say!("restarted from 0x{} to 0x{}", hex(now()), hex(ENTERED.load(Relaxed)));
         psci::call(&[psci::SYSTEM_RESET]);
     }
-    if asked(tree, "silent=spin") {
+    if asked_for(tree, "silent=spin") {
         crate::say!("all CPUs fall silent");
         // A slow machine's start is no silence.
         for cpu in 1..CPUS {
@@ -47,7 +47,7 @@ pub fn run(tree: u64) {
         }
         spin(0);
     }
-    if asked(tree, "silent=ping") {
+    if asked_for(tree, "silent=ping") {
         Probe::run("watchdog-call", |p| {
             for (operation, argument, want) in [
                 (0, 0, psci::SUCCESS),
@@ -74,7 +74,7 @@ pub fn run(tree: u64) {
             true
         });
     }
-    if asked(tree, "silent=sleep") {
+    if asked_for(tree, "silent=sleep") {
         // Nothing ends its sleep but EL2's timer.
         set_timer(400 * second());
         live(|_| true);

@@ -40,6 +40,7 @@ mod silence;
 mod smp;
 mod storm;
 mod trap;
+#[path = "../../common/tree.rs"]
 mod tree;
 mod walls;
 mod watchdog;

@@ -5,8 +5,8 @@ use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::hex::hex;
-use crate::tree::asked_for;
 use crate::trap::{self, SECOND, now};
+use crate::tree::asked_for;
 use crate::{console, hcall, rtas, say, smp};
 
 /// Between two signs of life, and how long there are any: longer than any watchdog of the tests'.

@@ -14,6 +14,7 @@ use crate::board::{
 use crate::interrupts::{frame, keep_one_pending};
 use crate::mmu::{self, HIGH_HALF};
 use crate::random::Random;
+use crate::registers::TAKING;
 use crate::trap::{EL0, EL1H, Outcome, encoding, load, store, system, word};
 
 /// What stores may change: the rest of RAM is the program and its tables.
@@ -140,9 +141,6 @@ fn by_noise(cpu: usize, random: &mut Random) {
     mmu::set_high_root(RAM_END);
 }
 
-/// ICC_IAR0_EL1, ICC_NMIAR1_EL1, ICC_IAR1_EL1: reading one takes the interrupt.
-const TAKING: [u32; 3] =
-    [encoding(3, 0, 12, 8, 0), encoding(3, 0, 12, 9, 5), encoding(3, 0, 12, 12, 0)];
 /// Registers that may hold noise: AFSR0, AFSR1, ESR, FAR, PAR, CONTEXTIDR, CSSELR, TPIDR_EL0, TPIDRRO.
 const FREE: [u32; 9] = [
     encoding(3, 0, 5, 1, 0),

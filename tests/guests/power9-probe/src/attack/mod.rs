@@ -4,10 +4,12 @@
 //! other meanwhile: a CPU that loses its place goes on at the top of its loop. Someone outside looks at
 //! the machine before and after; at the very end the console is flooded with lines that look like a
 //! clean end, and the guest panics.
-#![expect(unsafe_code, reason = "reads the tree, and is called by name from the assembly")]
+#![expect(unsafe_code, reason = "called by name from the assembly")]
 
 pub mod calls;
 mod wild;
+#[path = "../../../common/work.rs"]
+mod work;
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -19,19 +21,10 @@ use crate::random::Random;
 use crate::report::Probe;
 use crate::smp::{self, CPUS};
 use crate::trap::{self, MSR};
-use crate::{console, coverage, forge, mmu, rtas, say};
+use crate::{console, coverage, forge, mmu, rtas, say, tree};
 
 /// How many CPUs there are, once the order stands.
 static ALL: AtomicU64 = AtomicU64::new(0);
-static SEED: AtomicU64 = AtomicU64::new(0);
-/// What each CPU still has to do.
-static CALLS: [AtomicU64; CPUS] = [const { AtomicU64::new(0) }; CPUS];
-static WILD: [AtomicU64; CPUS] = [const { AtomicU64::new(0) }; CPUS];
-/// How often each came to the top of its loop.
-static TURNS: [AtomicU64; CPUS] = [const { AtomicU64::new(0) }; CPUS];
-static SERVED: AtomicU64 = AtomicU64::new(0);
-/// Accesses that reached what is not the guest's; the first one's instruction and address.
-static REACHED: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 
 /// Whether CPUs that start are to take part.
 pub fn is_on() -> bool {
@@ -40,21 +33,14 @@ pub fn is_on() -> bool {
 
 /// Attacks if the tree says so; then it does not return.
 pub fn run(tree: u64) {
-    // SAFETY: the firmware put the tree there; its size stands in its second word.
-    let tree = unsafe {
-        let size = u32::from_be(*((tree + 4) as *const u32));
-        core::slice::from_raw_parts(tree as *const u8, size as usize)
-    };
-    let Some(orders) = Orders::read(tree) else { return };
+    let Some(orders) = Orders::read(tree::bytes(tree)) else { return };
     mmu::start();
     let cpus = (1..CPUS).take_while(|cpu| smp::is_stopped(*cpu)).count() as u64 + 1;
     say!("attack seed={:#x} calls={} wild={}", orders.seed, orders.calls, orders.wild);
     say!("attack begins on {cpus} CPUs");
     while hcall::hcall(hcall::GET_TERM_CHAR, &[0])[1] == 0 {}
-    SEED.store(orders.seed, Relaxed);
+    work::share(&orders, cpus as usize);
     for cpu in 0..cpus as usize {
-        CALLS[cpu].store(orders.calls.div_ceil(cpus), Relaxed);
-        WILD[cpu].store(orders.wild.div_ceil(cpus), Relaxed);
         // Resets come as early as they like.
         RESUME.of(cpu).set(MSR);
         AGAIN.of(cpu).set(low_again as *const () as u64);
@@ -75,29 +61,26 @@ pub fn take_part(cpu: usize) -> ! {
 #[unsafe(no_mangle)]
 extern "C" fn attack_again(cpu: u64) -> ! {
     let cpu = cpu as usize % CPUS;
-    let turn = TURNS[cpu].fetch_add(1, Relaxed);
-    let mut random = Random::new(SEED.load(Relaxed) ^ (cpu as u64) << 56 ^ turn << 32);
-    // Both shares of the order, mixed. What is not come back from is not counted: a CPU that waits for
-    // another one's prod is not done.
-    while !is_done(cpu) {
-        let [calls, wild] = [&CALLS, &WILD].map(|left| left[cpu].load(Relaxed));
-        if random.below(calls + wild) < calls {
-            SERVED.fetch_add(u64::from(call(cpu, &mut random) == 0), Relaxed);
-            CALLS[cpu].store(calls - 1, Relaxed);
-        } else {
-            note(wild::act(cpu, &mut random));
-            WILD[cpu].store(wild - 1, Relaxed);
-        }
+    // A CPU that waits for another one's prod does not come back, and is not done.
+    let call = |random: &mut Random| {
+        let served = call(cpu, random) == 0;
         trap::interrupts(false);
-    }
+        served
+    };
+    let act = |random: &mut Random| {
+        let reached = wild::act(cpu, random);
+        trap::interrupts(false);
+        reached
+    };
+    work::run(cpu, call, act);
     let all = ALL.load(Relaxed) as usize;
     loop {
         // Whoever waits, or has stopped, has something left to do.
-        for other in (0..all).filter(|other| *other != cpu && !is_done(*other)) {
+        for other in (0..all).filter(|other| *other != cpu && !work::is_done(*other)) {
             smp::call(hcall::PROD, [other as u64, 0, 0, 0, 0]);
             smp::start(cpu, other);
         }
-        match (0..all).all(is_done) {
+        match (0..all).all(work::is_done) {
             true if cpu == 0 => end(),
             true => {
                 smp::services(cpu, rtas::STOP_SELF, &[], 1);
@@ -108,19 +91,6 @@ extern "C" fn attack_again(cpu: u64) -> ! {
         smp::call(hcall::CEDE, [0; 5]);
         trap::interrupts(false);
     }
-}
-
-/// Notes what an access reached.
-fn note(reached: Option<[u64; 2]>) {
-    if let Some(what) = reached
-        && REACHED[0].fetch_add(1, Relaxed) == 0
-    {
-        REACHED[1..].iter().zip(what).for_each(|(word, value)| word.store(value, Relaxed));
-    }
-}
-
-fn is_done(cpu: usize) -> bool {
-    CALLS[cpu].load(Relaxed) + WILD[cpu].load(Relaxed) == 0
 }
 
 fn call(cpu: usize, random: &mut Random) -> u64 {
@@ -140,15 +110,12 @@ fn end() -> ! {
     AGAIN.set(0);
     let others = 1..ALL.load(Relaxed) as usize;
     let stopped = smp::until(|| others.clone().all(smp::is_stopped));
-    let sum = |words: &[AtomicU64; CPUS]| words.iter().map(|word| word.load(Relaxed)).sum::<u64>();
     let resets = (0..CPUS).map(|cpu| RESETS.of(cpu).get()).sum::<u64>();
     let lost = (0..CPUS).map(|cpu| LOST.of(cpu).get()).sum::<u64>();
-    let (served, turns) = (SERVED.load(Relaxed), sum(&TURNS));
+    let (served, turns) = work::done();
     say!("attack: {served} served, {turns} turns, {resets} resets, {lost} lost");
     Probe::run("attack-reached-nothing", |p| {
-        let [count, word, address] = [0, 1, 2].map(|n| REACHED[n].load(Relaxed));
-        p.equal(&format_args!("instruction {word:#010x} at {address:#x}"), count, 0);
-        p.holds(&"calls were served", served > 0);
+        work::reached_nothing(p);
         p.holds(&"the other CPUs have stopped", stopped);
     });
     Probe::run("attack-answers", |p| {
