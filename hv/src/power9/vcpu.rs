@@ -85,6 +85,13 @@ pub struct Seat {
     pub areas: Lock<Areas>,
 }
 
+impl Seat {
+    /// Whether something came that ends a join.
+    fn is_called(&self) -> bool {
+        [&self.prodded, &self.reset, &self.pulled].iter().any(|flag| flag.load(Ordering::SeqCst))
+    }
+}
+
 /// What all vCPUs share.
 pub struct Shared {
     /// Guest RAM.
@@ -351,7 +358,7 @@ impl<M: Power9> Vcpu<M> {
     /// Stops this vCPU, unless no other would be left to start it again: then false.
     pub fn stop(&mut self) -> bool {
         let mut states = self.shared.states.lock();
-        let Some(other) = other_active(&*states, self.index) else { return false };
+        let Some(other) = self.other_active(&states) else { return false };
         states[self.index] = State::Stopped;
         drop(states);
         self.leave_watchdog(other);
@@ -409,10 +416,13 @@ impl<M: Power9> Vcpu<M> {
 
     /// Waits as H_JOIN asks: for H_PROD or a reset, deaf to everything else. False when no other vCPU
     /// would be left running.
+    ///
+    /// Who was called out of it counts as running from then on, however long it takes to come: what
+    /// called it is used up only once its state says so.
     pub fn join(&mut self) -> bool {
         let seat = self.seat();
         let mut states = self.shared.states.lock();
-        let Some(other) = other_active(&*states, self.index) else { return false };
+        let Some(other) = self.other_active(&states) else { return false };
         if seat.prodded.swap(false, Ordering::SeqCst) {
             // Without having been seen as joined, on which another vCPU would act.
             return true;
@@ -420,11 +430,28 @@ impl<M: Power9> Vcpu<M> {
         states[self.index] = State::Joined;
         drop(states);
         self.leave_watchdog(other);
-        let called = || seat.reset.load(Ordering::SeqCst) || seat.pulled.load(Ordering::SeqCst);
-        while !self.wait(M::park) && !called() {}
-        self.shared.states.lock()[self.index] = State::Running;
+        // As in [`Self::wait`].
+        seat.waits.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        while !seat.is_called() {
+            self.machine.park();
+        }
+        seat.waits.store(false, Ordering::Relaxed);
+        let mut states = self.shared.states.lock();
+        states[self.index] = State::Running;
+        seat.prodded.store(false, Ordering::SeqCst);
+        drop(states);
         self.watch();
         true
+    }
+
+    /// A vCPU besides this one that will do something by itself, or has been called out of a join.
+    fn other_active(&self, states: &[State; VCPUS]) -> Option<usize> {
+        let mut others = (0..self.shared.vcpus).filter(|other| *other != self.index);
+        others.find(|other| match states[*other] {
+            State::Joined => self.shared.seats[*other].is_called(),
+            state => state.is_active(),
+        })
     }
 
     /// Has the vCPU take a system reset, whatever it is doing; one that is stopped stays so.
@@ -437,11 +464,6 @@ impl<M: Power9> Vcpu<M> {
             self.machine.kick(target);
         }
     }
-}
-
-/// A vCPU besides this one that will do something by itself.
-fn other_active(states: &[State], own: usize) -> Option<usize> {
-    states.iter().enumerate().position(|(n, state)| n != own && state.is_active())
 }
 
 #[cfg(test)]
@@ -545,6 +567,25 @@ mod tests {
         assert_eq!(v.shared.states.lock()[0], State::Running);
         v.shared.states.lock()[2] = State::Starting { entry: 0, argument: 0 };
         assert!(v.stop());
+    }
+
+    #[test]
+    fn who_was_called_out_of_a_join_is_one_that_runs() {
+        let seat = |shared: &'static Shared| &shared.seats[1];
+        let calls: [fn(&Seat) -> &AtomicBool; 2] = [|seat| &seat.prodded, |seat| &seat.reset];
+        for flag in calls {
+            let mut v = vcpu_of(2);
+            v.shared.states.lock()[1] = State::Joined;
+            assert!(!v.stop());
+            flag(seat(v.shared)).store(true, Ordering::SeqCst);
+            assert!(v.stop());
+        }
+        // A prod is used up by the join that it ends.
+        let mut v = vcpu_of(2);
+        v.shared.states.lock()[1] = State::Running;
+        later(&mut v, |shared| shared.seats[0].prodded.store(true, Ordering::SeqCst));
+        assert_eq!(call(&mut v, &[0x298]), 0);
+        assert!(!v.seat().is_called());
     }
 
     #[test]

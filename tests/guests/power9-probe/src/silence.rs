@@ -7,7 +7,8 @@ use core::sync::atomic::Ordering::Relaxed;
 use crate::hex::hex;
 use crate::trap::{self, SECOND, now};
 use crate::tree::asked_for;
-use crate::{console, hcall, rtas, say, smp};
+use crate::smp::{self, CPUS};
+use crate::{console, hcall, rtas, say};
 
 /// Between two signs of life, and how long there are any: longer than any watchdog of the tests'.
 const STEP: u64 = SECOND / 4;
@@ -33,6 +34,13 @@ pub fn run(tree: u64) {
         say!("all CPUs fall silent");
         smp::deafen();
         spin();
+    }
+    if asked_for(tree, "silent=off") {
+        crate::say!("all CPUs go off");
+        for cpu in 1..CPUS {
+            smp::start_to_stop(cpu);
+        }
+        smp::services(0, rtas::STOP_SELF, &[], 1);
     }
     if asked_for(tree, "silent=ping") {
         live(|| {

@@ -52,6 +52,10 @@ enum Task {
     Storm,
     /// Starts a watchdog, then RTAS stop-self.
     Watchdog,
+    /// H_JOIN, then prods the first CPU.
+    Relay,
+    /// Prods the first further CPU, then RTAS stop-self.
+    HandOver,
 }
 
 static TASK: [AtomicU64; CPUS] = [const { AtomicU64::new(0) }; CPUS];
@@ -178,6 +182,21 @@ extern "C" fn probe_cpu(number: u64, registers: u64) -> ! {
             t if t == Task::Join as u64 => {
                 ROUND.store(READY, SeqCst);
                 call(hcall::JOIN, [0; 5])[0]
+            }
+            t if t == Task::Relay as u64 => {
+                ROUND.fetch_add(1, SeqCst);
+                let [code, _] = call(hcall::JOIN, [0; 5]);
+                call(hcall::PROD, [0; 5]);
+                code
+            }
+            t if t == Task::HandOver as u64 => {
+                until(|| ROUND.load(SeqCst) == 2);
+                // So that both have joined, or only just.
+                let (since, spin) = (now(), random.below(100_000));
+                while now() - since < spin {}
+                call(hcall::PROD, [1, 0, 0, 0, 0]);
+                RESULT[cpu].store(0, SeqCst);
+                u64::from(services(cpu, rtas::STOP_SELF, &[], 1)[0])
             }
             t if t == Task::Race as u64 => u64::from(start(cpu, 2)),
             t if t == Task::Storm as u64 => storm(cpu, &mut random),
@@ -340,6 +359,14 @@ pub fn deafen() {
     }
 }
 
+/// Has a further CPU come and stop again.
+pub fn start_to_stop(cpu: usize) {
+    let before = STARTS[cpu].load(SeqCst);
+    ask(cpu, Task::Stop);
+    start(0, cpu);
+    until(|| STARTS[cpu].load(SeqCst) > before);
+}
+
 /// All of them; false if there is only one CPU.
 pub fn run() -> bool {
     trap::interrupts(false);
@@ -358,6 +385,7 @@ pub fn run() -> bool {
     Probe::run("reset-of-a-joined-cpu", |p| resets(p, Task::Join));
     Probe::run("reset-of-all", reset_of_all);
     Probe::run("join", join);
+    Probe::run("who-was-prodded-is-not-the-last", hand_over);
     Probe::run("storm-on-every-cpu", |p| {
         (1..CPUS).for_each(|cpu| ask(cpu, Task::Storm));
         let mut random = Random::new(0);
@@ -587,6 +615,27 @@ fn join(p: &Probe) {
     trap::interrupts(true);
     p.equal(&"with interrupts on", call(hcall::JOIN, [0; 5])[0], BAD_MODE);
     trap::interrupts(false);
+}
+
+/// All CPUs but one have joined or stopped. It prods another and stops: who was prodded is one that
+/// runs, however long it takes to come out.
+fn hand_over(p: &Probe) {
+    ask(3, Task::Stop);
+    p.holds(&"stopped", until(|| is_stopped(3)));
+    for _ in 0..100 {
+        let starts = STARTS[2].load(SeqCst);
+        ROUND.store(0, SeqCst);
+        ask(1, Task::Relay);
+        ask(2, Task::HandOver);
+        ROUND.fetch_add(1, SeqCst);
+        p.equal(&"joined", call(hcall::JOIN, [0; 5])[0], 0);
+        p.equal(&"joined", answer(1).unwrap_or(BUSY), 0);
+        p.holds(&"it starts", until(|| start(0, 2) == 0));
+        p.holds(&"it comes", until(|| STARTS[2].load(SeqCst) > starts));
+    }
+    let starts = STARTS[3].load(SeqCst);
+    p.equal(&"start", start(0, 3).into(), 0);
+    p.holds(&"it comes", until(|| STARTS[3].load(SeqCst) > starts));
 }
 
 /// H_JOIN on the first CPU, with its own prod before it, lest it wait for ever while others still run.
