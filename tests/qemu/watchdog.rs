@@ -10,6 +10,7 @@ use anyhow::{Result, ensure};
 
 pub const TESTS: Tests = &[
     ("watchdog::a_guest_that_spins_is_restarted", a_guest_that_spins_is_restarted),
+    ("watchdog::a_guest_without_a_cpu_has_ended", a_guest_without_a_cpu_has_ended),
     ("watchdog::calls_feed_it_and_nothing_else", calls_feed_it_and_nothing_else),
     ("watchdog::a_guest_that_sleeps_lives", a_guest_that_sleeps_lives),
     ("watchdog::linux_idles", linux_idles),
@@ -42,6 +43,23 @@ fn a_guest_that_spins_is_restarted() -> Result<()> {
             board.name,
             ended.console
         );
+    }
+    Ok(())
+}
+
+/// All CPUs go off, at once or nearly: none is left on which a watchdog could look. The end is that of
+/// a panic, and so may be a restart.
+fn a_guest_without_a_cpu_has_ended() -> Result<()> {
+    let boards = BOARDS.iter().map(|board| (board, board.name, board.config));
+    for (board, name, config) in boards.chain([(&BOARDS[2], "watchdog-direct", &[][..])]) {
+        let restart = ["--set", "guest.on_panic=restart", "--set", "guest.restart_budget=2"];
+        let arguments = [&["--cmdline", "silent=off"], &restart[..], config, board.cpus].concat();
+        let image = build(board.probe, &format!("{name}-off"), &arguments)?;
+        let ended = Guest::start(&image.path, board.run)?.end()?;
+        ended.expect(15, "the guest was restarted as often as the config allows")?;
+        let lives = ended.console.matches("all CPUs go off").count();
+        let restarts = ended.console.matches("after=guest-panic").count();
+        ensure!((lives, restarts) == (3, 2), "{name}\n{}", ended.console);
     }
     Ok(())
 }

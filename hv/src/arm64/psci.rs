@@ -96,7 +96,16 @@ pub fn serve<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     let (reason, result) = match (number & !LONG, long) {
         (VERSION, false) => (ExitReason::PsciVersion, PSCI_1_1),
         (CPU_SUSPEND, _) => (ExitReason::PsciCpuSuspend, suspend(v, one)),
-        (CPU_OFF, false) => (ExitReason::PsciCpuOff, cpu_off(v)),
+        (CPU_OFF, false) => {
+            // Counted before: it returns only when it is refused.
+            v.count(ExitReason::PsciCpuOff);
+            if v.turn_off() {
+                v.last_words.push(b"it turned its last CPU off");
+                return Action::End(End::GuestPanic);
+            }
+            ctx.gpr[0] = code::DENIED as u64;
+            return Action::Resume;
+        }
         (CPU_ON, _) => (ExitReason::PsciCpuOn, cpu_on(v, one, two, three)),
         (AFFINITY_INFO, _) => (ExitReason::PsciAffinityInfo, affinity_info(v, one, two)),
         (MIGRATE_INFO_TYPE, false) => {
@@ -148,9 +157,7 @@ pub fn serve<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
         (VERSION..=PSCI_LAST, _) => (ExitReason::PsciUnknown, code::NOT_SUPPORTED),
         _ => (ExitReason::SmcccUnknown, code::NOT_SUPPORTED),
     };
-    if reason != ExitReason::PsciCpuOff {
-        v.count(reason);
-    }
+    v.count(reason);
     ctx.gpr[0] = result as u64;
     Action::Resume
 }
@@ -218,13 +225,6 @@ fn cpu_on<M: Arm64>(v: &mut Vcpu<M>, target: u64, entry: u64, argument: u64) -> 
         seat.state.store(OFF, Ordering::Release);
     }
     result
-}
-
-/// Returns only when the machine's firmware refuses.
-fn cpu_off<M: Arm64>(v: &mut Vcpu<M>) -> i64 {
-    v.count(ExitReason::PsciCpuOff);
-    v.leave();
-    code::DENIED
 }
 
 fn affinity_info<M: Arm64>(v: &mut Vcpu<M>, target: u64, level: u64) -> i64 {
@@ -315,8 +315,18 @@ mod tests {
         assert_eq!(call(&mut v, [0xc400_0004, 9, 0, 0]), code::INVALID_PARAMETERS);
         assert_eq!(v.machine.calls.len(), 1);
         // A CPU_OFF that comes back was refused.
+        v.shared.seats[1].state.store(STARTING, Ordering::Relaxed);
         assert_eq!(call(&mut v, [0x8400_0002, 0, 0, 0]), code::DENIED);
         assert_eq!(v.shared.seats[0].state.load(Ordering::Relaxed), ON);
+        // Without another one that is on or starts it is the guest's end.
+        let calls = v.machine.calls.len();
+        v.shared.seats[1].state.store(OFF, Ordering::Relaxed);
+        let mut ctx = context(HVC);
+        ctx.gpr[0] = 0x8400_0002;
+        assert_eq!(serve(&mut v, &mut ctx), Action::End(End::GuestPanic));
+        assert_eq!(v.last_words.as_bytes(), b"it turned its last CPU off");
+        assert_eq!(v.shared.seats[0].state.load(Ordering::Relaxed), ON);
+        assert_eq!(v.machine.calls.len(), calls, "nobody else was asked");
     }
 
     #[test]

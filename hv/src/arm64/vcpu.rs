@@ -122,6 +122,13 @@ impl Shared {
         self.reports.begin_again();
     }
 
+    /// Whether all vCPUs but this one are off.
+    #[must_use]
+    pub fn others_off(&self, index: usize) -> bool {
+        let mut others = (0..self.vcpus).filter(|other| *other != index);
+        others.all(|other| self.seats[other].state.load(Ordering::SeqCst) == OFF)
+    }
+
     /// The vCPU with these affinity fields.
     #[must_use]
     pub fn seat(&self, mpidr: u64) -> Option<usize> {
@@ -220,9 +227,20 @@ impl<M> Vcpu<M> {
 }
 
 impl<M: Arm64> Vcpu<M> {
-    /// Takes this CPU out of use: the one way, whether the guest asks for it or is stopped. Returns
-    /// only when the machine's firmware refuses; the vCPU is then what it was.
+    /// Takes this CPU out of use at the guest's wish. Returns when the machine's firmware refuses, or, with
+    /// `true`, when no CPU would be on that could turn another one on; the vCPU is then what it was.
+    pub fn turn_off(&mut self) -> bool {
+        self.go_off(|v| v.shared.others_off(v.index))
+    }
+
+    /// The same whatever the others do, for a guest that is stopped.
     pub fn leave(&mut self) {
+        self.go_off(|_| false);
+    }
+
+    /// The one way out of use: returns `stays` of a vCPU that already counts as off, or false when the
+    /// machine's firmware refuses.
+    fn go_off(&mut self, stays: impl Fn(&Self) -> bool) -> bool {
         let seat = &self.shared.seats[self.index];
         if self.guarded {
             self.machine.keep_time(false);
@@ -231,8 +249,12 @@ impl<M: Arm64> Vcpu<M> {
         let masks = core::mem::take(&mut self.masks);
         seat.masked.store(false, Ordering::SeqCst);
         let guarded = core::mem::replace(&mut self.guarded, self.shared.guarded);
-        seat.state.store(OFF, Ordering::Release);
-        self.machine.firmware_call([function::CPU_OFF.into(), 0, 0, 0]);
+        // Of several that leave at once the last to say so finds all others off.
+        seat.state.store(OFF, Ordering::SeqCst);
+        let stays = stays(self);
+        if !stays {
+            self.machine.firmware_call([function::CPU_OFF.into(), 0, 0, 0]);
+        }
         seat.state.store(ON, Ordering::Release);
         self.masks = masks;
         seat.masked.store(masks != 0, Ordering::SeqCst);
@@ -240,6 +262,7 @@ impl<M: Arm64> Vcpu<M> {
         if guarded {
             self.machine.keep_time(true);
         }
+        stays
     }
 
     /// Asks the machine's firmware whether a vCPU's CPU is really off.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A guest that falls silent, for the firmware's watchdog: at once on all CPUs, or after it has called
-//! in, or slept, for some time. Or one that does nothing but begin again. None of it comes back; what the firmware says is looked at outside.
+//! in, or slept, for some time; or for want of a CPU that is on. Or one that does nothing but begin again. None of it comes back; what the firmware says is looked at outside.
 #![expect(unsafe_code, reason = "sets its timer, and waits for it")]
 
 use core::arch::asm;
@@ -46,6 +46,14 @@ pub fn run(tree: u64) {
             smp::give(cpu, spin);
         }
         spin(0);
+    }
+    if asked_for(tree, "silent=off") {
+        crate::say!("all CPUs go off");
+        for cpu in 1..CPUS {
+            smp::start(cpu);
+            smp::give(cpu, smp::turn_off);
+        }
+        smp::turn_off(0);
     }
     if asked_for(tree, "silent=ping") {
         Probe::run("watchdog-call", |p| {
