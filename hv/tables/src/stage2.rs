@@ -174,6 +174,15 @@ impl Stage2 {
         self.ipa_bits
     }
 
+    /// Bits of host addresses that tables and leaves can have.
+    #[must_use]
+    pub const fn real_bits(self) -> u32 {
+        match pa_bits(self.pa_range) {
+            Some(bits) => bits,
+            None => 32,
+        }
+    }
+
     /// The level at which a walk starts.
     #[must_use]
     pub const fn start_level(self) -> u32 {
@@ -390,7 +399,7 @@ impl<'a> Tables<'a> {
             Some(end) if end <= 1 << self.context.ipa_bits => {}
             _ => return Err(MapError::GuestSpace),
         }
-        let limit = 1u64 << pa_bits(self.context.pa_range).unwrap_or(32);
+        let limit = 1u64 << self.context.real_bits();
         match region.host.checked_add(region.size) {
             Some(end) if end <= limit => Ok(()),
             _ => Err(MapError::HostSpace),

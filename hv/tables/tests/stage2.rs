@@ -168,6 +168,29 @@ fn the_walker_refuses_what_the_processor_would() {
 }
 
 #[test]
+fn nothing_lies_beyond_the_addresses_of_the_context() {
+    let (small, large) = (context(36), context(40));
+    let far = region(0x4000_0000, 0x10_0000_0000, 0x1000);
+    assert_eq!(built(small, &[far]), Err(MapError::HostSpace));
+    let bytes = built(large, &[far]).expect("built");
+    assert_eq!(leaves(&bytes, large.vtcr()).map(|found| found.len()), Ok(1));
+    // The same tables, read with PS of the other.
+    let vtcr = large.vtcr() & !(7 << 16) | 1 << 16;
+    assert_eq!(leaves(&bytes, vtcr), Err(WalkError::Beyond { limit: 1 << 36 }));
+    let last = region(0x4000_0000, 0x10_0000_0000 - 0x1000, 0x1000);
+    assert_eq!(
+        leaves(&built(small, &[last]).expect("built"), small.vtcr()).map(|l| l.len()),
+        Ok(1)
+    );
+    let table = |address| {
+        let bytes = vec![0; 4096];
+        walk(&bytes, address, address, small.vtcr(), &mut |_| ControlFlow::Continue(()))
+    };
+    assert_eq!(table(0x10_0000_0000), Err(WalkError::Beyond { limit: 1 << 36 }));
+    assert_eq!(table(0x10_0000_0000 - 0x1000), Ok(()));
+}
+
+#[test]
 fn the_firmwares_own_tables_have_no_second_meaning() {
     let mut arena = [[0; 512]; 8];
     let mut tables = Stage1::new(&mut arena, 0x5000_0000);

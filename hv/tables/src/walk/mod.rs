@@ -81,6 +81,11 @@ pub enum WalkError {
         /// The entry.
         raw: u64,
     },
+    /// A table or a leaf reaches beyond the host addresses that the walk may give out.
+    Beyond {
+        /// The first host address that is none.
+        limit: u64,
+    },
     /// The visitor stopped the walk.
     Stopped,
 }
@@ -99,6 +104,9 @@ impl fmt::Display for WalkError {
             }
             Self::BadLeaf { guest, raw } => {
                 write!(f, "entry {raw:#018x} for guest address {guest:#x} is no possible leaf")
+            }
+            Self::Beyond { limit } => {
+                write!(f, "a table or a leaf reaches beyond host address {limit:#x}")
             }
             Self::Stopped => write!(f, "stopped"),
         }

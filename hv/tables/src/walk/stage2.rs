@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Reads stage 2 tables of Armv8-A (Arm ARM, D8; 4 KiB granule) under a given
 //! VTCR_EL2.
+use core::ops::ControlFlow;
+
 use super::{Item, Visitor, WalkError, Walker};
 
 /// A valid leaf, taken apart.
@@ -62,7 +64,20 @@ pub fn walk(
     if !root.is_multiple_of(table_size(entries)) {
         return Err(WalkError::Unaligned { address: root });
     }
-    Walker { tables, base, visit }.table(root, entries, 0, level)
+    // What lies beyond PS is an address size fault, of tables as of leaves (D8.2).
+    let limit = 1 << [32, 36, 40, 42, 44, 48, 48, 48][(vtcr >> 16 & 7) as usize];
+    let mut beyond = false;
+    let mut within = |item| {
+        let last = match item {
+            Item::Table { address, size } => address.saturating_add(size - 1),
+            Item::Leaf(Leaf { host, size, .. }) => host.saturating_add(size - 1),
+            Item::Invalid { .. } => 0,
+        };
+        beyond = last >= limit;
+        if beyond { ControlFlow::Break(()) } else { visit(item) }
+    };
+    let walked = Walker { tables, base, visit: &mut within }.table(root, entries, 0, level);
+    if beyond { Err(WalkError::Beyond { limit }) } else { walked }
 }
 
 /// A root with few entries fills a page all the same; concatenated tables fill several.

@@ -5,8 +5,8 @@ use anchorite_spec::Range;
 use anchorite_tables::stage2::Stage2;
 
 use super::values::Word;
-use super::{Cpu, GuestDraft, Rules};
-use crate::config::checked::{Device, Placed};
+use super::{Cpu, FirmwareDraft, GuestDraft, Rules};
+use crate::config::checked::{Device, Memory, Placed};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::platform::Arm;
 use crate::config::raw::{RawConfig, RawGuest};
@@ -43,6 +43,7 @@ impl Rules<'_> {
         &mut self,
         raw: &RawConfig,
         board: Option<&(String, Cpu)>,
+        firmware: Option<&FirmwareDraft>,
         guest: Option<&GuestDraft>,
     ) {
         let Some(arm) = self.platform.arm else { return };
@@ -60,6 +61,7 @@ impl Rules<'_> {
                     .help("40 bits do for 1TiB of guest addresses, on every processor"),
             );
         }
+        self.leads_to(firmware, guest);
         let cannot = board.is_some_and(|(_, cpu)| cpu.pa_range.is_some() && !cpu.fwb);
         if let Some(fwb) = guest.fwb.as_ref().filter(|fwb| cannot && fwb.value) {
             let title = "the processor cannot force write-back at stage 2 (FEAT_S2FWB)";
@@ -96,6 +98,44 @@ impl Rules<'_> {
                         ),
                 );
             }
+        }
+    }
+
+    /// The tables, and what they lead to, lie in as many bits of the machine's addresses as a walk for
+    /// so many bits of guest addresses is set up for (VTCR_EL2.PS).
+    fn leads_to(&mut self, firmware: Option<&FirmwareDraft>, guest: &GuestDraft) {
+        let bits = &guest.ipa_bits;
+        let Ok(context) = Stage2::smallest(bits.value) else { return };
+        let real = context.real_bits();
+        let memory = firmware.and_then(|firmware| firmware.memory.as_ref());
+        let memory =
+            memory.map(|memory| ("the firmware's memory".into(), memory.value, &memory.span));
+        let side = |Memory { name, host, host_span, .. }: &'_ Memory| {
+            (format!("the host side of guest memory `{name}`"), *host, host_span.clone())
+        };
+        let sides: Vec<_> = guest.memory.iter().map(|memory| side(&memory.value)).collect();
+        let sides = sides.iter().map(|(name, host, span)| (name.clone(), *host, span));
+        for (name, range, span) in memory.into_iter().chain(sides) {
+            let end = range.base.saturating_add(range.size);
+            // Of what the processor cannot reach at all its RAM has told.
+            if end <= 1 << real || end > 1 << self.real_bits {
+                continue;
+            }
+            let title =
+                format!("{name} lies beyond what {} bits of guest addresses lead to", bits.value);
+            let mistake =
+                Diagnostic::new("address-limit", title, span.clone(), units::range(range)).note(
+                    format!("the tables of such a guest hold addresses below {:#x}", 1_u64 << real),
+                );
+            let more = (bits.value..=48).find(|more| {
+                Stage2::smallest(*more).is_ok_and(|context| end <= 1 << context.real_bits())
+            });
+            self.report(match more {
+                Some(more) => mistake.also(bits.span.clone(), "too few").help(format!(
+                    "write `ipa_bits = {more}` or more under [guest.stage2], or move it below"
+                )),
+                None => mistake.help("move it below"),
+            });
         }
     }
 

@@ -62,7 +62,7 @@ pub fn check(raw: &RawConfig, found: &mut Vec<Diagnostic>) -> Judged {
     rules.bounds(&ram, firmware.as_ref(), guest.as_ref(), &platform);
     rules.host_space(&ram, firmware.as_ref(), guest.as_ref(), &platform);
     rules.guest_space(guest.as_ref());
-    rules.arm64(raw, board.as_ref(), guest.as_ref());
+    rules.arm64(raw, board.as_ref(), firmware.as_ref(), guest.as_ref());
     rules.masters(guest.as_ref());
     rules.restart_masters(guest.as_ref());
     rules.watchdog_guard(raw, guest.as_ref());
