@@ -17,6 +17,8 @@ use crate::config::diagnostic::Diagnostic;
 const GUEST: u8 = 1;
 /// Pages from this size on can stand beside boot leaves.
 const LARGE_PAGE: u64 = 0x1_0000;
+/// Tables take no more than this.
+const MOST_TABLES: usize = 64 << 20;
 
 /// Everything that the guest can reach.
 #[must_use]
@@ -122,13 +124,8 @@ pub fn make(config: &Config, mappings: &[Mapping], base: u64) -> Result<Tables, 
     if config.platform.arm.is_some() {
         return stage2(config, mappings, base);
     }
-    let memory = &config.firmware;
-    let end = memory.value.base + memory.value.size;
-    let room = end.saturating_sub(base).min(64 << 20);
-    let mut arena = vec![0; room as usize];
-    let too_small =
-        || Fault::from(firmware_too_small(memory, needed(mappings, base, memory.value)));
-    let mut builder = RadixBuilder::new(&mut arena, base).map_err(|_| too_small())?;
+    let mut arena = vec![0; MOST_TABLES];
+    let mut builder = RadixBuilder::new(&mut arena, base).map_err(anyhow::Error::new)?;
     let small = |mapping: &&Mapping| {
         let all = mapping.guest | mapping.host | mapping.size;
         !all.is_multiple_of(LARGE_PAGE)
@@ -137,11 +134,21 @@ pub fn make(config: &Config, mappings: &[Mapping], base: u64) -> Result<Tables, 
     let order = mappings.iter().filter(small).chain(mappings.iter().filter(|m| !small(m)));
     for mapping in order {
         add(&mut builder, mapping).map_err(|error| match error {
-            MapError::ArenaFull => too_small(),
+            MapError::ArenaFull => too_many(config, mapping),
             other => refuse(config, mapping, &other),
         })?;
     }
     let (root, used) = builder.finish();
+    placed(config, arena, root, used)
+}
+
+/// Tables at the front of an arena, if there is room for them behind the firmware.
+fn placed(config: &Config, mut arena: Vec<u8>, root: u64, used: usize) -> Result<Tables, Fault> {
+    let memory = &config.firmware;
+    let needed = root.saturating_sub(memory.value.base) + used as u64;
+    if needed > memory.value.size {
+        return Err(firmware_too_small(memory, needed).into());
+    }
     arena.truncate(used);
     Ok(Tables { bytes: arena, root })
 }
@@ -169,12 +176,10 @@ pub fn own(place: Range) -> Result<Vec<u8>, MapError> {
 
 /// The same for arm64.
 fn stage2(config: &Config, mappings: &[Mapping], base: u64) -> Result<Tables, Fault> {
-    let memory = &config.firmware;
     let context = Stage2::smallest(config.guest.ipa_bits)
         .map_err(anyhow::Error::new)?
         .with_forced_write_back(config.guest.forced_write_back);
-    let room = (memory.value.base + memory.value.size).saturating_sub(base).min(64 << 20);
-    let mut arena = vec![0; 64 << 20];
+    let mut arena = vec![0; MOST_TABLES];
     let mut tables = stage2::Tables::new(context, &mut arena, base).map_err(anyhow::Error::new)?;
     for mapping in mappings.iter().filter(|mapping| mapping.kind != MAP_WITHIN) {
         let kind =
@@ -194,12 +199,7 @@ fn stage2(config: &Config, mappings: &[Mapping], base: u64) -> Result<Tables, Fa
         })?;
     }
     let (root, used) = tables.finish();
-    if used as u64 > room {
-        let needed = base - memory.value.base + used as u64;
-        return Err(firmware_too_small(memory, needed).into());
-    }
-    arena.truncate(used);
-    Ok(Tables { bytes: arena, root })
+    placed(config, arena, root, used)
 }
 
 fn add(builder: &mut RadixBuilder<'_>, mapping: &Mapping) -> Result<(), MapError> {
@@ -210,16 +210,6 @@ fn add(builder: &mut RadixBuilder<'_>, mapping: &Mapping) -> Result<(), MapError
     };
     let perms = mapping.perms & (PERM_R | PERM_W | PERM_X);
     builder.map(&Region::new(mapping.guest, mapping.host, mapping.size, perms, memory))
-}
-
-/// Bytes of firmware memory that would do: tables are tried in a generous arena.
-fn needed(mappings: &[Mapping], base: u64, memory: Range) -> u64 {
-    let mut arena = vec![0; 64 << 20];
-    let used = RadixBuilder::new(&mut arena, base).ok().and_then(|mut builder| {
-        mappings.iter().try_for_each(|mapping| add(&mut builder, mapping)).ok()?;
-        Some(builder.finish().1 as u64)
-    });
-    base - memory.base + used.unwrap_or(64 << 20)
 }
 
 fn refuse(config: &Config, mapping: &Mapping, error: &dyn std::error::Error) -> Fault {
