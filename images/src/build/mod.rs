@@ -5,6 +5,8 @@
 //! device tree for exactly that layout, pack the payload, and put all of it into one file.
 mod assemble;
 mod elf;
+#[cfg(test)]
+mod exact;
 mod fault;
 mod firmware;
 mod initrd;

@@ -11,7 +11,7 @@ mod features;
 mod owners;
 mod report;
 mod svg;
-mod walked;
+pub mod walked;
 
 use std::borrow::Cow;
 
