@@ -10,6 +10,7 @@ use crate::image::{Image, image_of};
 use crate::monitor::Monitor;
 use crate::outside::{Snapshot, judge};
 use crate::probe::BARE;
+use crate::restart::ALWAYS;
 use crate::{live, probe, root};
 
 /// How much is done, over all CPUs.
@@ -30,6 +31,9 @@ pub const SHORT: Order = Order { calls: 100_000, wild: 10_000, fresh: false, pat
 /// What `make soak` does.
 pub const LONG: Order =
     Order { calls: 10_000_000, wild: 1_000_000, fresh: true, patience: 2 * 3600 };
+
+/// What it does to the last life of a guest that was restarted in the middle of others.
+pub const AGAIN: Order = Order { fresh: true, ..SHORT };
 
 /// The seed of a run that is to repeat.
 const SEED: u64 = 0x5eed;
@@ -87,35 +91,54 @@ fn seed(order: Order) -> Result<u64> {
     Ok(if order.fresh { now } else { SEED })
 }
 
+/// What the guest is sent for each life that ends in the middle of its attack, and why it begins again
+/// then, one after the other: on POWER9 by a reboot, by a panic, by a watchdog of its own.
+const POWER9_LIVES: [(u8, &str); 3] =
+    [(b'r', "rebooted"), (b'p', "guest-panic"), (b'w', "rebooted")];
+/// The same on arm64, by a reset or for want of vectors. A reset counts as a panic's if the CPU happens to
+/// have made the calls that a panic makes.
+const ARM64_LIVES: [(u8, &str); 2] = [(b'r', ""), (b'p', "guest-panic")];
+
 impl Board {
-    fn image(&self, order: Order) -> Result<Image> {
+    fn image(&self, order: Order, more: &[&str]) -> Result<Image> {
         probe::build_guest(self.probe)?;
         let Order { calls, wild, .. } = order;
         let cmdline = format!("attack seed={:#x} calls={calls} wild={wild}", seed(order)?);
         println!("{}: {cmdline}", self.name);
         let board = root().join("tests/guests").join(self.probe).join("board.toml");
-        let arguments = [&["--cmdline", &cmdline], self.board, self.build].concat();
-        image_of(&board, &format!("{}-{calls}", self.name), &arguments)
+        let arguments = [&["--cmdline", &cmdline], self.build, more].concat();
+        image_of(&board, &format!("{}-{calls}-{}", self.name, more.len()), &arguments)
     }
 
-    /// Attacks, and looks at what came of it.
+    /// Attacks, and looks at what came of it. Before that the guest begins again in the middle of its
+    /// attack, so many times for each way of ending a life; the last life attacks to its end.
     ///
     /// # Errors
     ///
-    /// Something got through, the firmware does not answer any more, or a forged line was believed.
-    pub fn attack(&self, order: Order) -> Result<()> {
-        let image = self.image(order)?;
-        let patience = Duration::from_secs(order.patience);
+    /// Something got through, the firmware does not answer any more, a life did not begin, or a forged
+    /// line was believed.
+    pub fn attack(&self, order: Order, rounds: usize) -> Result<()> {
+        let ways = if self.probe == "power9-probe" { &POWER9_LIVES[..] } else { &ARM64_LIVES };
+        let restarts = ways.len() * rounds;
+        let budget = format!("guest.restart_budget={restarts}");
+        let more = [&ALWAYS[..], &["--set", &budget]].concat();
+        let image = self.image(order, if restarts == 0 { &[] } else { &more })?;
         let limit = (2 * order.patience).to_string();
         let mut guest = Guest::start(&image.path, &[&["--timeout", &limit], self.run].concat())?;
+        let patience = Duration::from_secs(order.patience);
         guest.expect("attack begins", patience)?;
         let mut monitor = Monitor::connect(guest.qmp())?;
         let before = Snapshot::take(&mut monitor, &image.manifest)?;
+        for (count, (byte, after)) in (1..=restarts).zip(ways.iter().cycle()) {
+            guest.send(&[*byte])?;
+            guest.expect(&format!("@restart count={count} after={after}"), patience)?;
+            guest.expect("attack begins", patience)?;
+        }
         guest.send(b"x")?;
         guest.expect("probe ends", patience)?;
         live::untouched(&mut monitor, &image)?;
         let later = Snapshot::take(&mut monitor, &image.manifest)?;
-        let findings = judge(&image, &before, &later)?;
+        let findings = judge(&image, &before, &later, restarts != 0)?;
         drop(monitor);
         guest.send(b"x")?;
         let ended = guest.end()?;
@@ -130,6 +153,9 @@ impl Board {
         }
         // It says that it has powered off. It has not.
         ensure!(lines().filter(|line| *line == "@end status=powered-off code=0").count() == 1);
-        ended.expect(10, "the guest panicked")
+        match restarts {
+            0 => ended.expect(10, "the guest panicked"),
+            _ => ended.expect(15, "the guest was restarted as often as the config allows"),
+        }
     }
 }

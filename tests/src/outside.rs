@@ -5,7 +5,7 @@ use std::fs;
 
 use anchorite_spec::ledger::SLOTS;
 use anchorite_spec::manifest::{
-    ARCH_ARM64, ARCH_POWER9, BOOT_OPAL_PAYLOAD, MAP_RAM, PART_BODY, VCPUS,
+    ARCH_ARM64, ARCH_POWER9, BOOT_OPAL_PAYLOAD, MAP_RAM, PART_BODY, PART_LOADER, VCPUS,
 };
 use anchorite_spec::{ExitReason, Ledger, Manifest, Range, guard, low};
 use anyhow::{Context, Result, bail, ensure};
@@ -28,6 +28,10 @@ const CHUNK: u64 = 64 << 20;
 /// of their own, and on POWER9 the stack on which the thread that booted waits for its vCPU's start.
 const WRITTEN: [&str; 7] =
     ["LEDGER", "STACKS", "CPUS", "SHARED", "CONTEXTS", "BOARD", "BOOT_STACK"];
+/// What it writes besides when a guest begins again: why, and since when; on arm64 that the first vCPU's CPU
+/// has come for it; the loader's times, and where the processor has no generator what seeds are made from.
+const RESTARTED: [&str; 7] =
+    ["WHY", "SINCE", "SILENT", "STOP", "CONDUCTED", "loader RECORD", "loader POOL"];
 /// Of the firmware's stacks, those that an attack must not bring to use.
 const STACKS: [&str; 2] = ["STACKS", "FAULT_STACKS"];
 
@@ -119,23 +123,33 @@ impl Snapshot {
     }
 }
 
-/// The body's statics, where the image has them.
+/// The body's statics and the loader's, where the image has them.
 fn statics(image: &Image) -> Result<Vec<Static>> {
-    let arch = if image.manifest.arch == ARCH_ARM64 { "arm64" } else { "power9" };
-    let file = fs::read(root().join("target/firmware").join(arch).join("body.elf"))?;
-    let elf: ElfFile64<'_> = ElfFile64::parse(&*file)?;
     let (body, _) = image.part(PART_BODY)?;
+    let (loader, _) = image.part(PART_LOADER)?;
+    let mut found = symbols(image, "body.elf", "", body.dest)?;
+    for name in WRITTEN.iter().take(4).chain(&["FAULT_STACKS", "EPITAPH"]) {
+        ensure!(found.iter().any(|one| one.name == *name), "the firmware has no {name}");
+    }
+    let at = image.manifest.load_window.base + loader.offset;
+    found.extend(symbols(image, "loader.elf", "loader ", at)?);
+    Ok(found)
+}
+
+/// The statics of one of the firmware's programs, which stands at this address.
+fn symbols(image: &Image, program: &str, prefix: &str, at: u64) -> Result<Vec<Static>> {
+    let arch = if image.manifest.arch == ARCH_ARM64 { "arm64" } else { "power9" };
+    let file = fs::read(root().join("target/firmware").join(arch).join(program))?;
+    let elf: ElfFile64<'_> = ElfFile64::parse(&*file)?;
     let mut found = Vec::new();
     for symbol in elf.symbols().filter(|symbol| symbol.kind() == SymbolKind::Data) {
         // `…5state12FAULT_STACKS`, `…4SAY.0`, or a name that others call it by.
         let name = symbol.name()?.trim_end_matches(|c: char| c == '.' || c.is_ascii_digit());
         let name = if name == "body_stack" { "STACKS" } else { name };
         let start = name.rfind(|c: char| !(c.is_ascii_uppercase() || c == '_' || c == '2'));
-        let name = name[start.map_or(0, |at| at + 1)..].trim_start_matches('2').to_owned();
-        found.push(Static { name, place: Range::new(body.dest + symbol.address(), symbol.size()) });
-    }
-    for name in WRITTEN.iter().take(4).chain(&["FAULT_STACKS", "EPITAPH"]) {
-        ensure!(found.iter().any(|one| one.name == *name), "the firmware has no {name}");
+        let name = name[start.map_or(0, |at| at + 1)..].trim_start_matches('2');
+        let place = Range::new(at + symbol.address(), symbol.size());
+        found.push(Static { name: format!("{prefix}{name}"), place });
     }
     Ok(found)
 }
@@ -181,13 +195,20 @@ fn ledger(image: &Image, later: &Snapshot) -> Result<()> {
     Ok(())
 }
 
-/// Judges what changed between two looks at a machine whose guest attacked meanwhile.
+/// Judges what changed between two looks at a machine whose guest attacked meanwhile, and was restarted or
+/// not.
 ///
 /// # Errors
 ///
 /// Something changed that nobody may change: where, and whose it is.
-pub fn judge(image: &Image, before: &Snapshot, later: &Snapshot) -> Result<Findings> {
+pub fn judge(
+    image: &Image,
+    before: &Snapshot,
+    later: &Snapshot,
+    restarted: bool,
+) -> Result<Findings> {
     let manifest = &image.manifest;
+    let more = if restarted { &RESTARTED[..] } else { &[] };
     let all = statics(image)?;
     let mut findings = Findings {
         compared: outside(manifest).iter().map(|range| range.size).sum(),
@@ -200,26 +221,31 @@ pub fn judge(image: &Image, before: &Snapshot, later: &Snapshot) -> Result<Findi
     let grown =
         |range: Range| Range::new(range.base, range.size + if opal { XIVE_TABLES } else { 0 });
     let earlier: Vec<Range> = manifest.earlier().map(grown).collect();
+    let owner = |byte: Range| all.iter().find(|one| one.place.contains(byte));
+    let is_own = |place: u64, byte: Range| match owner(byte) {
+        // The guest's own process table: the second word of its entry.
+        Some(one) if one.name == "PARTITION_TABLE" => place == one.place.base + 24,
+        Some(one) => WRITTEN.iter().chain(more).any(|name| one.name == *name),
+        // The loader's stack, on which a restart is made.
+        None if restarted && manifest.boot_stack.contains(byte) => true,
+        None if manifest.arch == ARCH_POWER9 => {
+            // The vCPUs' registers, and the threads' own event queues.
+            low::CONTEXTS.contains(byte) || manifest.boot_stack.contains(byte)
+        }
+        None => false,
+    };
     for place in before.differs(later) {
-        let word = Range::new(place, 8);
-        let owner = all.iter().find(|one| one.place.contains(word));
-        let own = match owner {
-            // The guest's own process table: the second word of its entry.
-            Some(one) if one.name == "PARTITION_TABLE" => place == one.place.base + 24,
-            Some(one) => WRITTEN.contains(&one.name.as_str()),
-            None if manifest.arch == ARCH_POWER9 => {
-                // The vCPUs' registers, and the threads' own event queues.
-                low::CONTEXTS.contains(word) || manifest.boot_stack.contains(word)
-            }
-            None => false,
-        };
-        if own {
+        let [was, is] = [before, later].map(|all| all.word(place));
+        let changed = (0..8).filter(|n| was[*n] != is[*n]);
+        let bytes: Vec<Range> = changed.map(|n| Range::new(place + n as u64, 1)).collect();
+        if bytes.iter().all(|byte| is_own(place, *byte)) {
             findings.own += 1;
-        } else if earlier.iter().any(|range| range.contains(word)) {
+        } else if earlier.iter().any(|range| range.contains(Range::new(place, 8))) {
             findings.earlier += 1;
         } else {
-            let name = owner.map_or("nobody's", |one| &one.name);
-            let [was, is] = [before, later].map(|all| u64::from_le_bytes(all.word(place)));
+            let name =
+                bytes.iter().find_map(|byte| owner(*byte)).map_or("nobody's", |one| &one.name);
+            let [was, is] = [was, is].map(u64::from_le_bytes);
             bail!("{place:#x} ({name}) was {was:#x} and is {is:#x}");
         }
     }

@@ -17,6 +17,24 @@ static SERVED: AtomicU64 = AtomicU64::new(0);
 /// Accesses that reached what is not the guest's; the first one's instruction and address.
 static REACHED: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 
+/// How this life ends: the byte that someone outside has typed.
+static LIFE: AtomicU64 = AtomicU64::new(WHOLE);
+/// Once all of the order is done.
+const WHOLE: u64 = b'x' as u64;
+/// Of a life that ends before, so many calls of each CPU are its expected length.
+const SHORT: u64 = 500;
+
+/// Someone outside has said how this life is to end.
+pub fn ends_by(byte: u8) {
+    LIFE.store(byte.into(), Relaxed);
+}
+
+/// How to end this life right here, if it is not to be a whole one.
+pub fn cut_short(random: &mut Random) -> Option<u8> {
+    let by = LIFE.load(Relaxed);
+    (by != WHOLE && random.below(SHORT) == 0).then_some(by as u8)
+}
+
 /// Gives each of so many CPUs its share of the order.
 pub fn share(orders: &Orders, cpus: usize) {
     SEED.store(orders.seed, Relaxed);

@@ -5,9 +5,9 @@ use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::hex::hex;
+use crate::smp::{self, CPUS};
 use crate::trap::{self, SECOND, now};
 use crate::tree::asked_for;
-use crate::smp::{self, CPUS};
 use crate::{console, hcall, rtas, say};
 
 /// Between two signs of life, and how long there are any: longer than any watchdog of the tests'.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! With an order for it in its command line the guest does one thing: all its CPUs attack at once, by
 //! calls and by everything else, which ends when the order is done; they start each other and leave
-//! meanwhile. Someone outside looks at the machine before and after; at the very end the guest prints
-//! lines that look like a clean end, and loses its vectors.
+//! meanwhile. Someone outside looks at the machine before and after. If that one says so the guest begins
+//! again in the middle of it; at the very end the guest prints
+//! lines that look like a clean end, switches the UART off that the firmware uses too, and loses its vectors.
 
 mod calls;
 mod wild;
@@ -11,12 +12,13 @@ mod work;
 
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use crate::board::{CPUS, RAM_END};
+use crate::board::{CPUS, RAM_END, UART};
 use crate::interrupts::{frame, keep_one_pending};
 use crate::orders::Orders;
 use crate::psci::{self, CPU_ON, VERSION};
+use crate::random::Random;
 use crate::report::Probe;
-use crate::trap::{class, load};
+use crate::trap::{class, load, store};
 use crate::{forge, say, smp, tree, vectors};
 
 /// Whether the order stands.
@@ -32,7 +34,11 @@ pub fn run(tree: u64) {
     let Some(orders) = Orders::read(tree::bytes(tree)) else { return };
     say!("attack seed={:#x} calls={} wild={}", orders.seed, orders.calls, orders.wild);
     say!("attack begins on {CPUS} CPUs");
-    while crate::console::typed().is_none() {}
+    work::ends_by(loop {
+        if let Some(byte) = crate::console::typed() {
+            break byte;
+        }
+    });
     work::share(&orders, CPUS);
     let before: [_; CPUS] = core::array::from_fn(tables);
     ON.store(true, Relaxed);
@@ -43,6 +49,14 @@ pub fn run(tree: u64) {
     end(before == core::array::from_fn(tables));
 }
 
+/// Has the guest begin again, in the middle of what the others do: by a panic or by a reboot.
+fn end_life(by: u8, random: &mut Random) {
+    if by == b'p' {
+        vectors::give_up(RAM_END);
+    }
+    psci::call(&[random.one_of(&[psci::SYSTEM_RESET, psci::SYSTEM_RESET2])]);
+}
+
 /// The addresses of a control frame's tables.
 fn tables(cpu: usize) -> [u64; 2] {
     [0x70, 0x78].map(|offset| load(frame(cpu) + offset, 8).x(1))
@@ -50,7 +64,13 @@ fn tables(cpu: usize) -> [u64; 2] {
 
 /// A CPU that was started, to the end of its order; only the first one comes back.
 pub fn take_part(cpu: usize) {
-    work::run(cpu, |random| calls::call(cpu, random) >= 0, |random| wild::act(cpu, random));
+    let call = |random: &mut Random| {
+        if let Some(by) = work::cut_short(random) {
+            end_life(by, random);
+        }
+        calls::call(cpu, random) >= 0
+    };
+    work::run(cpu, call, |random| wild::act(cpu, random));
     while !(0..CPUS).all(work::is_done) {
         // Whoever is off has something left to do, and whoever waits needs an interrupt.
         for other in (0..CPUS).filter(|other| !work::is_done(*other)) {
@@ -70,6 +90,7 @@ fn end(same_tables: bool) -> ! {
     say!("attack: {served} served, {turns} turns");
     Probe::run("attack-reached-nothing", |p| {
         work::reached_nothing(p);
+        p.holds(&"each call's arguments were at every edge", calls::all_edges());
         p.holds(&"the interrupt controller's tables are where they were", same_tables);
     });
     Probe::run("attack-answers", |p| {
@@ -85,5 +106,7 @@ fn end(same_tables: bool) -> ! {
     say!("probe ends");
     crate::await_reader();
     forge::forge_an_end();
+    // From here on nothing that is sent gets out: the UART is off, and hears itself.
+    store(UART + 0x30, 4, 1 << 7);
     vectors::give_up(RAM_END)
 }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Random hypercalls and RTAS calls with arguments that look right. What would end the run, or have the
+//! Random hypercalls and RTAS calls with arguments that look right, and between them every call with each
+//! argument at and around every edge. What would end the run, or have the
 //! firmware or the interrupt controller write to this program itself, is turned into something near it.
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use crate::board::{
     ESB, HOST_SECRETS, ISLAND, ISLAND_END, NO_SERVER, RAM_END, SCRATCH, SOURCES, TIMA,
 };
@@ -39,6 +42,25 @@ pub const EDGES: [u64; 16] = [
     1 << 52,
     0xffff_ffff,
 ];
+/// Steps from an edge: an interrupt queue, an area, a word and a byte before it, at it, a word and a page
+/// behind it.
+const NEAR: [u64; 7] =
+    [-0x1_0000_i64 as u64, -128_i64 as u64, -8_i64 as u64, -1_i64 as u64, 0, 8, 0x1000];
+/// Arguments of a hypercall that may be pointers.
+const ARGS: u64 = 5;
+/// Inputs of an RTAS call that may be.
+const INPUTS: u64 = 7;
+/// Structured calls: each argument of each call, each input of each service and the place of an RTAS call's
+/// words itself, at and around every edge.
+pub const STRUCTURED: u64 = (SERVED.len() as u64 * ARGS + SERVICES.len() as u64 * INPUTS + 1)
+    * (EDGES.len() * NEAR.len()) as u64;
+/// How many of them were made.
+static STEPS: AtomicU64 = AtomicU64::new(0);
+
+/// Whether each structured call was made.
+pub fn all_edges() -> bool {
+    STEPS.load(Relaxed) >= STRUCTURED
+}
 /// Where each CPU has its RTAS buffers, 64 KiB of them.
 const BUFFERS: u64 = SCRATCH + 0x200_0000;
 
@@ -57,6 +79,9 @@ pub const fn harmless(address: u64) -> u64 {
 
 /// The next call of a CPU, with others beside it or not.
 pub fn next(cpu: usize, alone: bool, random: &mut Random) -> Call {
+    if !alone && random.below(3) == 0 {
+        return structured(cpu, random);
+    }
     let number = match random.below(16) {
         0 => random.next() >> random.below(64),
         1 => random.below(0x500) & !3,
@@ -71,6 +96,72 @@ pub fn next(cpu: usize, alone: bool, random: &mut Random) -> Call {
     }
     tame(cpu, alone, number, &mut args, random);
     Call { number, args }
+}
+
+/// The next structured call: all arguments are plausible, but one.
+fn structured(cpu: usize, random: &mut Random) -> Call {
+    let step = STEPS.fetch_add(1, Relaxed) % STRUCTURED;
+    let (edges, near) = (EDGES.len() as u64, NEAR.len() as u64);
+    let at = EDGES[(step / near % edges) as usize].wrapping_add(NEAR[(step % near) as usize]);
+    let which = step / near / edges;
+    let Some(which) = which.checked_sub(SERVED.len() as u64 * ARGS) else {
+        let number = SERVED[(which / ARGS) as usize].number;
+        let mut args = match number {
+            hcall::REGISTER_VPA => {
+                [(1 + step % 3) << 45, random.below(NO_SERVER), 0, 0, 0, 0, 0, 0]
+            }
+            hcall::SET_QUEUE => [1, random.below(NO_SERVER), random.below(7), 0, 16, 0, 0, 0],
+            hcall::PROC_TBL => [0x1d, 0, 0, 4, 0, 0, 0, 0],
+            hcall::WATCHDOG => [0x103, 1, 0, 0, 0, 0, 0, 0],
+            _ => [0, step & 3, step & 7, 0, 0, 0, 0, 0],
+        };
+        args[(which % ARGS) as usize] = at;
+        tame(cpu, false, number, &mut args, random);
+        if number == hcall::REGISTER_VPA && which % ARGS == 2 {
+            args[2] = harmless(at);
+            put_in_ram(args[2], &[0, 640 << 16]);
+        }
+        return Call { number, args };
+    };
+    let mut args = [0; 8];
+    if which == SERVICES.len() as u64 * INPUTS {
+        // The words of a call that returns eight.
+        args[0] = harmless(at);
+        put_in_ram(args[0], &[rtas::GET_TIME_OF_DAY, 0, 8]);
+        return Call { number: hcall::RTAS, args };
+    }
+    let service = &SERVICES[(which / INPUTS) as usize];
+    let mut words = match service.token {
+        // A CPU that runs.
+        rtas::START_CPU => [cpu as u32, CPU_ENTRY as u32 + 2, 0, 0, 0, 0, 0],
+        // No address of an instruction.
+        _ => [1; INPUTS as usize],
+    };
+    words[(which % INPUTS) as usize] = at as u32;
+    // What ends something, or tells another probe's reader something, is called with a word too many.
+    let more = matches!(
+        service.token,
+        rtas::POWER_OFF
+            | rtas::SYSTEM_REBOOT
+            | rtas::OS_TERM
+            | rtas::STOP_SELF
+            | rtas::DISPLAY_CHARACTER
+    );
+    args[0] = BUFFERS + cpu as u64 * 0x1_0000 + random.below(0x3fc0) * 4;
+    let head = [service.token, (service.inputs + usize::from(more)) as u32, service.outputs as u32];
+    for (place, word) in (args[0]..).step_by(4).zip(head.into_iter().chain(words)) {
+        put_be32(place, word);
+    }
+    Call { number: hcall::RTAS, args }
+}
+
+/// Stores words, as far as they lie in the last 64 KiB of RAM.
+fn put_in_ram(at: u64, words: &[u32]) {
+    for (place, word) in (0..).map(|n| at.wrapping_add(4 * n)).zip(words) {
+        if (RAM_END - 0x1_0000..RAM_END - 3).contains(&place) {
+            put_be32(place, *word);
+        }
+    }
 }
 
 fn tame(cpu: usize, alone: bool, number: u64, args: &mut [u64; 8], random: &mut Random) {

@@ -2,7 +2,7 @@
 //! With an order for it in its command line the guest does one thing: all its CPUs attack at once, by
 //! calls and by everything else, which ends when the order is done. They start, stop, wake and reset each
 //! other meanwhile: a CPU that loses its place goes on at the top of its loop. Someone outside looks at
-//! the machine before and after; at the very end the console is flooded with lines that look like a
+//! the machine before and after. If that one says so the guest begins again in the middle of it; at the very end the console is flooded with lines that look like a
 //! clean end, and the guest panics.
 #![expect(unsafe_code, reason = "called by name from the assembly")]
 
@@ -38,7 +38,12 @@ pub fn run(tree: u64) {
     let cpus = (1..CPUS).take_while(|cpu| smp::is_stopped(*cpu)).count() as u64 + 1;
     say!("attack seed={:#x} calls={} wild={}", orders.seed, orders.calls, orders.wild);
     say!("attack begins on {cpus} CPUs");
-    while hcall::hcall(hcall::GET_TERM_CHAR, &[0])[1] == 0 {}
+    work::ends_by(loop {
+        let [_, count, high, ..] = hcall::hcall(hcall::GET_TERM_CHAR, &[0]);
+        if count != 0 {
+            break (high >> 56) as u8;
+        }
+    });
     work::share(&orders, cpus as usize);
     for cpu in 0..cpus as usize {
         // Resets come as early as they like.
@@ -63,6 +68,9 @@ extern "C" fn attack_again(cpu: u64) -> ! {
     let cpu = cpu as usize % CPUS;
     // A CPU that waits for another one's prod does not come back, and is not done.
     let call = |random: &mut Random| {
+        if let Some(by) = work::cut_short(random) {
+            end_life(cpu, by);
+        }
         let served = call(cpu, random) == 0;
         trap::interrupts(false);
         served
@@ -93,6 +101,18 @@ extern "C" fn attack_again(cpu: u64) -> ! {
     }
 }
 
+/// Has the guest begin again, in the middle of what the others do: by a reboot, by a panic, or by a
+/// watchdog, which comes a little later. Where another CPU does the same it may come back.
+fn end_life(cpu: usize, by: u8) {
+    /// Start, and restart the guest.
+    const RESTART: u64 = 0x102;
+    match by {
+        b'r' => drop(smp::services(cpu, rtas::SYSTEM_REBOOT, &[], 1)),
+        b'p' => drop(smp::services(cpu, rtas::OS_TERM, &[0], 1)),
+        _ => drop(smp::call(hcall::WATCHDOG, [RESTART, 4, 1, 0, 0])),
+    }
+}
+
 fn call(cpu: usize, random: &mut Random) -> u64 {
     let call = calls::next(cpu, false, random);
     if call.number == hcall::CEDE {
@@ -117,6 +137,7 @@ fn end() -> ! {
     Probe::run("attack-reached-nothing", |p| {
         work::reached_nothing(p);
         p.holds(&"the other CPUs have stopped", stopped);
+        p.holds(&"each call's arguments were at every edge", calls::all_edges());
     });
     Probe::run("attack-answers", |p| {
         let stop = code(hcall::WATCHDOG, &[0x200, u64::MAX]);

@@ -53,8 +53,9 @@ const STORES: [u32; 11] = [
 ];
 /// Instructions that are the hypervisor's or that invalidate, with r4 and r5: hrfid, attn, msgsnd, msgclr;
 /// tlbie of a hash and of a radix partition, of a process, of its walks and of all of it; tlbiel; tlbie of
-/// all of a partition; slbia, slbmte, slbie, tlbsync, ptesync.
-const INSTRUCTIONS: [u32; 16] = [
+/// all of a partition; slbia, slbmte, slbie, tlbsync, ptesync; stop; tbegin., tsr., tabort., treclaim.,
+/// trechkpt.
+const INSTRUCTIONS: [u32; 22] = [
     0x4c00_0224,
     0x0000_0200,
     0x7c00_219c,
@@ -71,6 +72,12 @@ const INSTRUCTIONS: [u32; 16] = [
     0x7c00_2364,
     0x7c00_046c,
     0x7c40_04ac,
+    0x4c00_02e4,
+    0x7c00_051d,
+    0x7c20_05dd,
+    0x7c04_071d,
+    0x7c04_075d,
+    0x7c00_07dd,
 ];
 
 /// What became of a try: the vector of its exception, or 0.
