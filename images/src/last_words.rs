@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn a_panic_is_quoted_without_its_control_characters() {
         let epitaph = epitaph_of(End::GuestPanic, b"Attempted to \x1b[2Jkill init\n");
-        let mut ledger = Ledger { cpus: 1, ..Ledger::EMPTY };
+        let mut ledger = Ledger::new(1, 0);
         ledger.row[0].count[ExitReason::RtasOsTerm.slot()] = 1;
         assert_eq!(
             report(End::GuestPanic, &epitaph, Some(&ledger)),

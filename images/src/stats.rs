@@ -357,7 +357,7 @@ mod tests {
     const EPITAPH: u64 = 0x3000;
 
     fn memory() -> Vec<u8> {
-        let mut ledger = Ledger { cpus: 2, timebase_hz: 512_000_000, ..Ledger::EMPTY };
+        let mut ledger = Ledger::new(2, 512_000_000);
         ledger.phases.add(Phase::Digests, 700);
         ledger.phases.close(1000);
         ledger.restarts = 3;

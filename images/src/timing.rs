@@ -297,7 +297,7 @@ mod tests {
             (exits.histogram[1], exits.histogram[3]) = (1, 2);
             exits.check = check(&words(exits.as_bytes()));
         }
-        let ledger = Ledger { cpus: 2, timebase_hz: 1000, timing: 0x1000, ..Ledger::EMPTY };
+        let ledger = Ledger { timing: 0x1000, ..Ledger::new(2, 1000) };
         (Busy { records, torn, reads: 0 }, ledger)
     }
 

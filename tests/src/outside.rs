@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use anchorite_spec::ledger::SLOTS;
+use anchorite_spec::ledger::{self, SLOTS};
 use anchorite_spec::manifest::{
     ARCH_ARM64, ARCH_POWER9, BOOT_OPAL_PAYLOAD, MAP_RAM, PART_BODY, PART_LOADER, VCPUS,
 };
@@ -184,7 +184,7 @@ fn ledger(image: &Image, later: &Snapshot) -> Result<()> {
     let words = (at..at + size_of::<Ledger>() as u64).step_by(8);
     let bytes: Vec<u8> = words.flat_map(|word| later.word(word)).collect();
     let ledger = Ledger::read_from_bytes(&bytes).ok().context("no ledger")?;
-    ensure!(ledger.magic == Ledger::EMPTY.magic && ledger.cpus == image.manifest.vcpus, "ledger");
+    ensure!(ledger.magic == ledger::MAGIC && ledger.cpus == image.manifest.vcpus, "ledger");
     for (cpu, row) in ledger.row.iter().enumerate() {
         let is_known = |slot: &usize| ExitReason::ALL.iter().any(|one| one.slot() == *slot);
         for slot in (0..SLOTS).filter(|slot| row.count[*slot] != 0) {

@@ -50,11 +50,11 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// A ledger in which nothing has been counted.
+    /// The place of a ledger: zeros only, which take no room in the image.
     pub const EMPTY: Self = Self {
-        magic: MAGIC,
+        magic: [0; 8],
         cpus: 0,
-        row_bytes: size_of::<Row>() as u32,
+        row_bytes: 0,
         timebase_hz: 0,
         phases: Phases::EMPTY,
         restarts: 0,
@@ -62,6 +62,22 @@ impl Ledger {
         timing: 0,
         row: [Row { count: [0; SLOTS] }; CPUS],
     };
+
+    /// Makes it a ledger, of so many vCPUs and with so many ticks per second.
+    pub const fn open(&mut self, cpus: u32, timebase_hz: u64) {
+        self.magic = MAGIC;
+        self.cpus = cpus;
+        self.row_bytes = size_of::<Row>() as u32;
+        self.timebase_hz = timebase_hz;
+    }
+
+    /// A ledger in which nothing has been counted.
+    #[must_use]
+    pub const fn new(cpus: u32, timebase_hz: u64) -> Self {
+        let mut ledger = Self::EMPTY;
+        ledger.open(cpus, timebase_hz);
+        ledger
+    }
 
     /// All exits of all vCPUs.
     #[must_use]

@@ -172,8 +172,7 @@ unsafe fn seat_vcpus(manifest: &Manifest, shared: &'static Shared, ttbr: u64) {
     // vCPU gets a row of its own.
     unsafe {
         let ledger = LEDGER.get();
-        (*ledger).cpus = manifest.vcpus;
-        (*ledger).timebase_hz = read_register!("cntfrq_el0");
+        (*ledger).open(manifest.vcpus, read_register!("cntfrq_el0"));
         for index in 0..shared.vcpus.min(VCPUS) {
             let frames = Gic {
                 distributor: manifest.arm64.distributor,

@@ -141,8 +141,7 @@ unsafe fn seat_vcpus(manifest: &Manifest, board: &'static Board, shared: &'stati
     // SAFETY: the caller's promise; each vCPU gets a row of its own.
     unsafe {
         let ledger = LEDGER.get();
-        (*ledger).cpus = manifest.vcpus;
-        (*ledger).timebase_hz = manifest.timebase_hz;
+        (*ledger).open(manifest.vcpus, manifest.timebase_hz);
         for (index, place) in CPUS.iter().enumerate().take(shared.vcpus) {
             let row = &mut *(&raw mut (*ledger).row[index]);
             let vcpu = place.insert(Vcpu::new(index, PowerNv::new(board, index), shared, row));
