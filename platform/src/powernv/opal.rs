@@ -117,6 +117,7 @@ impl Opal {
     /// # Safety
     /// Memory that an argument names must be the caller's to give, for as long as OPAL or the
     /// hardware that it programs uses it.
+    #[inline(never)] // it has two dozen callers, and none is in a hurry
     unsafe fn call(&self, token: u64, args: &[u64]) -> i64 {
         let mut words = [0; 9];
         words[0] = token;
