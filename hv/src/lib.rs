@@ -8,5 +8,7 @@
 
 pub mod arm64;
 pub mod core;
+#[cfg(test)]
+mod fuzz;
 pub mod mem;
 pub mod power9;

@@ -153,6 +153,21 @@ fn vcpu_with(guarded: bool, more: impl FnOnce(&mut Manifest)) -> Vcpu<Fake> {
     Vcpu::new(0, Fake { vbar: 0xffff_8000_0001_0800, ..Fake::default() }, shared, row)
 }
 
+/// Gives back what making a vCPU has leaked.
+#[expect(unsafe_code, reason = "takes leaked memory back")]
+pub fn free(v: Vcpu<Fake>) {
+    let shared = std::ptr::from_ref(v.shared).cast_mut();
+    let row = std::ptr::from_mut(&mut *v.row);
+    let ram = v.shared.memory.translate(crate::mem::Gpa(RAM), 0x1000).expect("RAM").0;
+    drop(v);
+    // SAFETY: all three come from `vcpu_with`, and the vCPU that held them is gone.
+    unsafe {
+        drop(Box::from_raw(shared));
+        drop(Box::from_raw(row));
+        drop(Box::from_raw(ram as *mut [u8; 0x1000]));
+    }
+}
+
 /// A guest that stopped at EL1 with this syndrome.
 pub fn context(esr: u64) -> GuestContext {
     let mut ctx = GuestContext::EMPTY;

@@ -265,14 +265,14 @@ impl Property<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::{END, HEADER_BYTES, MAGIC, Tree, TreeError};
     use anchorite_spec::Range;
 
     /// Bytes on a border that trees are on.
     #[repr(align(8))]
     #[derive(Clone)]
-    struct Aligned([u8; 512], usize);
+    pub(crate) struct Aligned([u8; 512], usize);
 
     impl core::ops::Deref for Aligned {
         type Target = [u8];
@@ -288,7 +288,7 @@ mod tests {
     }
 
     /// A root with a property, and a child with another.
-    fn tree() -> Aligned {
+    pub(crate) fn tree() -> Aligned {
         let strings = b"compatible\0reg\0";
         let mut structure = Vec::new();
         let mut word = |value: u32| structure.extend(value.to_be_bytes());

@@ -294,6 +294,22 @@ pub fn vcpu_of(vcpus: u32) -> Vcpu<Fake> {
     Vcpu::new(0, Fake { lpcr: lpcr::GUEST, ..Fake::default() }, shared, row)
 }
 
+/// Gives back what [`vcpu_of`] has leaked.
+#[expect(unsafe_code, reason = "takes leaked memory back")]
+pub fn free(v: Vcpu<Fake>) {
+    let shared = std::ptr::from_ref(v.shared).cast_mut();
+    let row = std::ptr::from_mut(&mut *v.row);
+    let ram = v.shared.memory.translate(Gpa(RAM.0), RAM.1).expect("RAM").0 as *mut u8;
+    let layout = std::alloc::Layout::from_size_align(RAM.1 as usize, 0x1_0000).expect("a layout");
+    drop(v);
+    // SAFETY: all three come from `vcpu_of`, and the vCPU that held them is gone.
+    unsafe {
+        drop(Box::from_raw(shared));
+        drop(Box::from_raw(row));
+        std::alloc::dealloc(ram, layout);
+    }
+}
+
 /// A vCPU in supervisor state about to leave by `vector`.
 pub fn context(vector: u64) -> GuestContext {
     GuestContext { vector, nip: 0x4000, msr: msr::SF | msr::ME | msr::RI, ..GuestContext::EMPTY }
