@@ -15,7 +15,7 @@ use crate::config::overrides::Override;
 use crate::config::{judge, units};
 use crate::image::ImageFile;
 use crate::keys::{self, Verdict};
-use crate::{container, fit, inspect, new};
+use crate::{container, fit, inspect, new, stats};
 
 /// What configs are made of.
 const WORDS: [&str; 36] = [
@@ -177,5 +177,15 @@ fn sizes() {
     drive("sizes", corpus, &["KiB", "TiB", "0x", "_"], |bytes| {
         let parsed = units::parse_size(&String::from_utf8_lossy(bytes));
         parsed.map_or_else(|error| error.to_string(), |size| size.leading_zeros().to_string())
+    });
+}
+
+/// Whatever a file holds that is said to be a machine's memory.
+#[test]
+fn dump() {
+    let letters = |text: String| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+    drive("dump", stats::tests::samples(), &[], |bytes| match stats::tests::told(bytes) {
+        Ok(told) => letters(told.chars().take(200).collect()),
+        Err(error) => letters(error.to_string()),
     });
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anchorite_spec::epitaph::{self, End, Epitaph};
 use anchorite_spec::{ExitReason, Ledger};
 
-use crate::stats::{grouped, rows, table};
+use crate::stats::{grouped, rows, sum, table};
 
 /// How many reasons the summary names.
 const MOST: usize = 12;
@@ -50,7 +50,7 @@ pub fn report(end: End, epitaph: &Epitaph, ledger: Option<&Ledger>) -> String {
     }
     let counted = ledger.map(rows).filter(|rows| !rows.is_empty());
     if let Some(rows) = counted {
-        let total: u64 = rows.iter().flat_map(|row| row.count).sum();
+        let total = sum(rows.iter().flat_map(|row| row.count));
         let exits = if total == 1 { "exit" } else { "exits" };
         let _ = writeln!(report, "anchorite: {} {exits}", grouped(total));
         for line in table(rows, MOST) {

@@ -127,11 +127,15 @@ impl Reading {
         rows(&self.ledger)
     }
 
+    fn total(&self) -> u64 {
+        sum(self.rows().iter().flat_map(|row| row.count))
+    }
+
     fn json(&self) -> Value {
         let cpus: Vec<Value> = (0..)
             .zip(self.rows())
             .map(|(cpu, row): (u32, _)| {
-                let total: u64 = row.count.iter().sum();
+                let total = sum(row.count);
                 json!({ "cpu": cpu, "total": total, "exits": exits(&[*row]) })
             })
             .collect();
@@ -147,7 +151,7 @@ impl Reading {
             "restarts": self.ledger.restarts,
             "restart_ticks": ticks(&self.ledger.restart),
             "cpus": cpus,
-            "total": self.ledger.total(),
+            "total": self.total(),
             "exits": exits(self.rows()),
             "timing": self.timing,
             "end": {
@@ -159,10 +163,10 @@ impl Reading {
     }
 
     fn text(&self) -> String {
-        let mut lines = vec![format!("{} exits", grouped(self.ledger.total()))];
+        let mut lines = vec![format!("{} exits", grouped(self.total()))];
         for (cpu, row) in self.rows().iter().enumerate() {
             if self.rows().len() > 1 {
-                let total = row.count.iter().sum();
+                let total = sum(row.count);
                 lines.push(format!("cpu {cpu}: {} exits", grouped(total)));
             }
             lines.extend(table(&[*row], usize::MAX));
@@ -203,6 +207,12 @@ pub fn read_ledger<M: Memory>(memory: &mut M, address: u64) -> Result<Option<Led
     Ok(sane.then_some(ledger))
 }
 
+/// All of them together. A file may claim more than there is room for.
+#[must_use]
+pub fn sum(counts: impl IntoIterator<Item = u64>) -> u64 {
+    counts.into_iter().fold(0, u64::saturating_add)
+}
+
 /// The rows in use.
 #[must_use]
 pub fn rows(ledger: &Ledger) -> &[Row] {
@@ -216,7 +226,7 @@ fn slot_name(slot: usize) -> String {
 /// Counts by name over some rows: every known reason, also those at 0.
 fn exits(rows: &[Row]) -> Map<String, Value> {
     (0..ledger::SLOTS)
-        .map(|slot| (slot, rows.iter().map(|row| row.count[slot]).sum::<u64>()))
+        .map(|slot| (slot, sum(rows.iter().map(|row| row.count[slot]))))
         .filter(|(slot, count)| *slot < ExitReason::ALL.len() || *count > 0)
         .map(|(slot, count)| (slot_name(slot), json!(count)))
         .collect()
@@ -226,11 +236,11 @@ fn exits(rows: &[Row]) -> Map<String, Value> {
 #[must_use]
 pub fn table(rows: &[Row], most: usize) -> Vec<String> {
     let mut counts: Vec<(u64, usize)> = (0..ledger::SLOTS)
-        .map(|slot| (rows.iter().map(|row| row.count[slot]).sum(), slot))
+        .map(|slot| (sum(rows.iter().map(|row| row.count[slot])), slot))
         .filter(|(count, _)| *count > 0)
         .collect();
     counts.sort_by_key(|(count, slot)| (std::cmp::Reverse(*count), *slot));
-    let rest: u64 = counts.iter().skip(most).map(|(count, _)| count).sum();
+    let rest = sum(counts.iter().skip(most).map(|(count, _)| *count));
     let mut lines: Vec<String> = counts
         .iter()
         .take(most)
@@ -291,10 +301,11 @@ impl Memory for Dump {
             return Err(Exit::refused(format!("the dump does not hold address {address:#x}")));
         };
         let mut bytes = vec![0; size];
-        let at = offset + (address - range.base);
-        if let Err(error) = self.file.read_exact_at(&mut bytes, at) {
-            return Err(Exit::refused(format!("the dump is cut off: {error}")));
-        }
+        let cut =
+            |why: &dyn std::fmt::Display| Exit::refused(format!("the dump is cut off: {why}"));
+        let at = offset.checked_add(address - range.base);
+        let at = at.ok_or_else(|| cut(&"it would have to be longer than files can be"))?;
+        self.file.read_exact_at(&mut bytes, at).map_err(|error| cut(&error))?;
         Ok(bytes)
     }
 }
@@ -342,7 +353,7 @@ fn elf_segments(file: &File) -> Result<Vec<(Range, u64)>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::io::Write;
 
     use anchorite_spec::anchor::{Anchor, POWER9_ADDRESS};
@@ -352,6 +363,7 @@ mod tests {
     use zerocopy::IntoBytes;
 
     use super::{Dump, Reading, grouped, table};
+    use crate::last_words;
 
     const LEDGER: u64 = 0x1000;
     const EPITAPH: u64 = 0x3000;
@@ -408,6 +420,24 @@ mod tests {
         file[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', 2, if big_endian { 2 } else { 1 }]);
         file.extend_from_slice(memory);
         file
+    }
+
+    /// Dumps in every form.
+    pub fn samples() -> Vec<Vec<u8>> {
+        let memory = memory();
+        vec![core(&memory, false), core(&memory, true), memory]
+    }
+
+    /// What a dump tells in every way in which something is told.
+    pub fn told(file: &[u8]) -> anyhow::Result<String> {
+        let mut reading = reading(file)?;
+        let json = reading.json();
+        let end = last_words::end(&reading.epitaph);
+        let last = end.map(|end| last_words::report(end, &reading.epitaph, Some(&reading.ledger)));
+        let text = reading.text();
+        reading.subtract(&json)?;
+        assert_eq!(reading.json()["total"], 0, "since itself");
+        Ok(format!("{} {text}{last:?}", json["end"]))
     }
 
     #[test]

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use zerocopy::FromBytes;
 
-use crate::stats::{Memory, grouped};
+use crate::stats::{Memory, grouped, sum};
 
 /// How often a record is copied before it is said to be written all the time.
 const TRIES: u32 = 500;
@@ -84,7 +84,7 @@ impl Timing {
             never_calm: Vec::new(),
         };
         for index in 0..cpus {
-            let base = ledger.timing + (index * size) as u64;
+            let base = ledger.timing.wrapping_add((index * size) as u64);
             // All at once first: most records are calm.
             let bytes = memory.read(base, size)?;
             let mut record = |at: usize, len: usize| -> Result<Option<Vec<u8>>> {
@@ -93,7 +93,7 @@ impl Timing {
                     if is_whole(&words(&copy)) {
                         return Ok(Some(copy));
                     }
-                    copy = memory.read(base + at as u64, len)?;
+                    copy = memory.read(base.wrapping_add(at as u64), len)?;
                 }
                 Ok(None)
             };
@@ -235,12 +235,13 @@ impl Reason {
     }
 
     fn add(&mut self, other: &Self) {
-        self.count += other.count;
-        self.total += other.total;
+        self.count = sum([self.count, other.count]);
+        self.total = sum([self.total, other.total]);
         self.min = self.min.zip(other.min).map(|(one, two)| one.min(two));
         self.max = self.max.zip(other.max).map(|(one, two)| one.max(two));
         for (from, count) in &other.histogram {
-            *self.histogram.entry(*from).or_default() += count;
+            let all = self.histogram.entry(*from).or_default();
+            *all = sum([*all, *count]);
         }
         self.set_mean();
     }
