@@ -56,6 +56,14 @@ soak: setup tools firmware ## long runs: every kernel on every processor, long r
 fuzz: setup ## changed inputs against everything that reads one (SECONDS=60 each, FILTER=... for some)
 	@scripts/fuzz $(or $(SECONDS),60) $(FILTER)
 
+.PHONY: sanitize
+sanitize: setup ## the firmware's crates tested under AddressSanitizer, where a compiler has it
+	@scripts/sanitize address
+
+.PHONY: miri
+miri: setup ## guest memory, plain data and argument buffers tested under Miri, where it is installed
+	@scripts/sanitize miri
+
 .PHONY: bench
 bench: setup tools firmware ## what exits cost, in instructions: a table, and target/bench.json
 	@scripts/bench
