@@ -19,6 +19,7 @@ mod kexec;
 mod ledger;
 mod new;
 mod probe;
+mod reports;
 mod restart;
 mod smp;
 mod timing;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         ledger::TESTS,
         new::TESTS,
         probe::TESTS,
+        reports::TESTS,
         restart::TESTS,
         smp::TESTS,
         timing::TESTS,

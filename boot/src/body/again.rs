@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A guest that begins again in place: why, how often, and how long it takes.
-use core::fmt::Write;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use anchorite_hv::core::end::Text;
 use anchorite_hv::core::restart::{Done, judge};
+use anchorite_hv::core::text::Text;
 use anchorite_spec::phases::Phases;
 use anchorite_spec::{End, Manifest};
 
@@ -21,11 +20,11 @@ static SILENT: AtomicU64 = AtomicU64::new(0);
 /// The counter when it was asked for.
 static SINCE: AtomicU64 = AtomicU64::new(0);
 
-/// How the run ends, or `None` if the guest begins again instead.
-pub fn ends(manifest: &Manifest, end: End) -> Option<End> {
+/// How the run ends, or `None` if the guest begins again instead. `asked`: a policy asks for it.
+pub fn ends(manifest: &Manifest, end: End, asked: bool) -> Option<End> {
     // SAFETY: a word that nobody writes before who restarts the guest has stopped all others.
     let all = unsafe { (*LEDGER.get()).restarts };
-    judge(manifest, end, Done { all, silent: SILENT.load(Ordering::Relaxed) })
+    judge(manifest, end, asked, Done { all, silent: SILENT.load(Ordering::Relaxed) })
 }
 
 /// A restart begins, with the counter at `since`.
@@ -55,7 +54,7 @@ pub unsafe fn count(write: &dyn Fn(&[u8])) {
     };
     let after = End::from_u32(WHY.load(Ordering::Relaxed)).map_or("?", End::name);
     let mut line = Text::new();
-    let _ = write!(line, "\r\n@restart count={restarts} after={after}\r\n");
+    line.f("\n@restart count=%d after=%s\n", &[after], &[restarts]);
     write(line.as_bytes());
 }
 

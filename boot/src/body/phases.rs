@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The boot's times: kept where outsiders read them, and said in a debug boot.
-use core::fmt::Write;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use anchorite_hv::core::end::Text;
+use anchorite_hv::core::text::Text;
 use anchorite_spec::Manifest;
 use anchorite_spec::phases::{Phase, Phases};
 
@@ -38,7 +37,7 @@ pub unsafe fn close(now: u64, write: &dyn Fn(&[u8])) {
     }
     for (phase, ticks) in phases.list() {
         let mut line = Text::new();
-        let _ = write!(line, "@boot phase={} ticks={ticks} hz={hz}\r\n", phase.name());
+        line.f("@boot phase=%s ticks=%d hz=%d\n", &[phase.name()], &[ticks, hz]);
         write(line.as_bytes());
     }
 }

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! How long exits take (`firmware.timing`): each vCPU's clock and records, and what is said of them at
 //! the end. The records are read from outside, too, while the machine runs.
-use core::fmt::Display;
-
 use anchorite_hv::core::timing::{Clock, Records};
 use anchorite_spec::manifest::VCPUS;
 use anchorite_spec::timing::{EXITS_WORDS, Phase, SPENT_WORDS, exits, spent};
 use anchorite_spec::{ExitReason, Ledger};
 
+use crate::close::Lines;
 use crate::own::{LEDGER, Late};
 
 /// What the vCPUs write; zeros until then.
@@ -42,31 +41,36 @@ pub unsafe fn clock(index: usize) -> Option<&'static mut Clock> {
 
 /// The closing lines, for machines that nobody looks into; ticks are the ledger's.
 #[inline(never)]
-pub fn lines(ledger: &Ledger, print: &dyn Fn(&dyn Display)) {
+pub fn lines(ledger: &Ledger, lines: &mut Lines<'_>) {
     if ledger.timing == 0 {
         return;
     }
-    let hz = ledger.timebase_hz;
     let (mut time, mut times) = ([0; SPENT_WORDS], [0; EXITS_WORDS]);
-    for (cpu, records) in RECORDS.iter().enumerate().take(ledger.cpus as usize) {
-        let calm = records.spent.read(&mut time, TRIES);
+    for (cpu, records) in (0..ledger.cpus.into()).zip(&RECORDS) {
+        let calm = word(records.spent.read(&mut time, TRIES));
         for (phase, ticks) in Phase::ALL.iter().zip(&time[spent::TICKS..]) {
-            let name = phase.name();
-            print(&format_args!("@spent phase={name} cpu={cpu} ticks={ticks} hz={hz} calm={calm}"));
+            let numbers = [cpu, *ticks, ledger.timebase_hz];
+            lines.f(
+                "@spent phase=%s cpu=%d ticks=%d hz=%d calm=%s",
+                &[phase.name(), calm],
+                &numbers,
+            );
         }
         for reason in ExitReason::ALL {
             let calm = records.exits[reason.slot()].read(&mut times, TRIES);
             if calm && times[exits::COUNT] == 0 {
                 continue;
             }
-            print(&format_args!(
-                "@time reason={} cpu={cpu} count={} total={} min={} max={} calm={calm}",
-                reason.name(),
-                times[exits::COUNT],
-                times[exits::TOTAL],
-                !times[exits::SHORTEST],
-                times[exits::LONGEST],
-            ));
+            let [count, total] = [times[exits::COUNT], times[exits::TOTAL]];
+            lines.f(
+                "@time reason=%s cpu=%d count=%d total=%d min=%d max=%d calm=%s",
+                &[reason.name(), word(calm)],
+                &[cpu, count, total, !times[exits::SHORTEST], times[exits::LONGEST]],
+            );
         }
     }
+}
+
+const fn word(calm: bool) -> &'static str {
+    if calm { "true" } else { "false" }
 }

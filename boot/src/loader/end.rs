@@ -5,7 +5,8 @@ use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 
 use anchorite_hv::core::Last;
-use anchorite_hv::core::end::{Text, write_epitaph};
+use anchorite_hv::core::end::write_epitaph;
+use anchorite_hv::core::text::Text;
 use anchorite_spec::{End, Epitaph};
 
 use crate::{arch, say};

@@ -39,8 +39,13 @@ impl Name {
     /// The text, or `"?"` when the bytes are not UTF-8.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        let len = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());
-        core::str::from_utf8(&self.0[..len]).unwrap_or("?")
+        core::str::from_utf8(self.as_bytes()).unwrap_or("?")
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.split(|byte| *byte == 0).next().unwrap_or(&self.0)
     }
 }
 
@@ -89,6 +94,18 @@ pub const WATCHDOG_RESTARTS: u32 = 1;
 pub const WATCHDOG_STOPS: u32 = 2;
 /// [`Manifest::watchdog_action`]: the run ends as the watchdog's doing.
 pub const WATCHDOG_POWERS_OFF: u32 = 3;
+
+/// [`Manifest::on_fault`]: the guest gets the architecture's own fault.
+pub const ON_FAULT_INJECT: u8 = 0;
+/// [`Manifest::on_fault`]: it begins again.
+pub const ON_FAULT_RESTART: u8 = 1;
+/// [`Manifest::on_fault`]: the run ends with the policy's code.
+pub const ON_FAULT_STOP: u8 = 2;
+/// [`Manifest::on_fault`]: the run ends as if the guest had powered off.
+pub const ON_FAULT_POWER_OFF: u8 = 3;
+
+/// The policies' names, as configs write them, by number.
+pub const ON_FAULT: [&str; 4] = ["inject", "restart", "stop", "power-off"];
 
 /// [`Manifest::boot`]: loaded to RAM as an arm64 `Image` is, entered with x0 = the machine's tree.
 pub const BOOT_ARM64_IMAGE: u32 = 2;
@@ -331,6 +348,10 @@ pub struct Arm64 {
 
 /// Room for functions of the machine's firmware that a guest may call.
 pub const FORWARD: usize = 16;
+/// [`Manifest::spare`]: the guest address is the host address.
+pub const SPARE_AS_GUEST: u64 = 1;
+/// Room for classes of faults.
+pub const FAULT_CLASSES: usize = 8;
 /// Room for parts.
 pub const PARTS: usize = 8;
 /// Room for mappings.
@@ -399,6 +420,11 @@ pub struct Manifest {
     pub watchdog_budget: u32,
     /// 1 if it looks for signs of life itself, 0 if calls feed it.
     pub watchdog_looks: u32,
+    /// What becomes of a guest that makes a fault, by the fault's class: one of the `ON_FAULT_*` numbers.
+    pub on_fault: [u8; FAULT_CLASSES],
+    /// Host address of RAM that nobody has, at least 64 KiB of it, for a report to name; 0 if there is
+    /// none, [`SPARE_AS_GUEST`] if guest memory has the same addresses in both spaces.
+    pub spare: u64,
     /// The processor version register (POWER9 PVR, arm64 MIDR_EL1) must equal `pvr` in the bits of
     /// `pvr_mask`.
     pub pvr: u64,
@@ -503,6 +529,7 @@ impl Manifest {
         self.restart_on_reboot != 0
             || self.restart_on_panic != 0
             || self.watchdog_action == WATCHDOG_RESTARTS
+            || self.on_fault.contains(&ON_FAULT_RESTART)
     }
 
     /// The RAM ranges in use.

@@ -12,13 +12,25 @@ pub struct Fault {
     pub hpfar: u64,
 }
 
+/// PAR_EL1: the look-up failed.
+pub const PAR_FAILED: u64 = 1;
+/// PAR_EL1: the page, where it did not.
+pub const PAR_PAGE: u64 = 0x000f_ffff_ffff_f000;
+
 /// An arm64 machine. All methods act on the calling CPU.
 pub trait Arm64: Machine {
     /// What the last abort left.
     fn fault(&self) -> Fault;
+    /// PAR_EL1 after a look-up of a virtual address in the guest's own tables, for this access.
+    fn look_up(&mut self, address: u64, write: bool, user: bool) -> u64;
     /// The guest physical page of a virtual address through the guest's own tables, as this access
     /// would see it; `None` when they do not allow it.
-    fn translate(&mut self, address: u64, write: bool, user: bool) -> Option<u64>;
+    fn translate(&mut self, address: u64, write: bool, user: bool) -> Option<u64> {
+        let par = self.look_up(address, write, user);
+        (par & PAR_FAILED == 0).then_some(par & PAR_PAGE)
+    }
+    /// Registers of the guest's that a report shows.
+    fn guest_registers(&self) -> [(&'static str, u64); 7];
     /// The CPU's own ID register S3_0_C0_C`crm`_`op2`, `crm` from 1 to 7.
     fn id_register(&self, crm: u32, op2: u32) -> u64;
     /// The guest's VBAR_EL1 and SCTLR_EL1.

@@ -9,6 +9,7 @@ use super::regs::{ESR_IL, ICC_ASGI1R, ICC_SGI0R, ICC_SGI1R, abort, class, pstate
 use super::vcpu::{GicPlace, Vcpu};
 use super::{gic, inject, psci, report, sdei, watchdog};
 use crate::core::Action;
+use crate::core::fault::{Access, Class, Cure, NOWHERE, Told};
 
 /// What kind of exception a vector is for, whether from AArch64 or from AArch32 user programs.
 const KIND: u64 = 0x180;
@@ -64,6 +65,13 @@ pub fn needs_frame(ctx: &GuestContext) -> bool {
 
 /// Serves one exit that [`quick`] has left.
 pub fn serve<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
+    let at = ctx.pc;
+    let action = answer(v, ctx);
+    v.trail.push(v.reason, at);
+    action
+}
+
+fn answer<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     if ctx.vector & KIND == FIQ && v.guarded {
         if !v.shared.watchdog.is_on() || v.masks != 0 && sdei::is_stuck(v, ctx) {
             v.last_words.push(b"it stopped its CPUs and went no further");
@@ -74,7 +82,7 @@ pub fn serve<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     if ctx.vector & KIND != SYNCHRONOUS {
         // Other interrupts and SErrors go to EL1 as long as HCR_EL2 is what the firmware set.
         v.count(ExitReason::AsyncToEl2);
-        report::guest_fault(v, ctx, &"interrupt or SError at EL2", None, "the run ends");
+        report::event(v, ctx, Access::Asynchronous, "the run ends");
         v.last_words.push(b"an interrupt or SError of the guest reached EL2");
         return Action::End(End::FirmwareFault);
     }
@@ -89,14 +97,28 @@ pub fn serve<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
         class::FETCH => fetch_abort(v, ctx),
         class::SYSTEM => system_register(v, ctx),
         class::WAIT if v.shared.watchdog.is_on() => watchdog::sleeps(v),
-        other => {
+        _ => {
             v.count(ExitReason::UndefinedTrap);
-            let what = format_args!("exception of class {other:#x}");
-            report::guest_fault(v, ctx, &what, None, "undefined instruction");
-            inject::undefined(&mut v.machine, ctx);
-            Action::Resume
+            refused(v, ctx, Class::Instruction, Access::Instruction)
         }
     }
+}
+
+/// An instruction that does not exist for the guest.
+fn refused<M: Arm64>(
+    v: &mut Vcpu<M>,
+    ctx: &mut GuestContext,
+    class: Class,
+    access: Access,
+) -> Action {
+    let cure = if v.shared.hidden.is_why(ctx.esr) { Cure::HideNothing } else { Cure::Withheld };
+    let cause = ctx.esr;
+    let told = Told { class, access, cure, cause, address: 0, guest: NOWHERE };
+    if let Some(action) = report::fault(v, ctx, &told, "undefined instruction") {
+        return action;
+    }
+    inject::undefined(&mut v.machine, ctx);
+    report::answered(v)
 }
 
 /// A call: SMCCC's have no immediate.
@@ -105,8 +127,13 @@ fn call<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
         return psci::serve(v, ctx);
     }
     v.count(ExitReason::SmcccUnknown);
+    let (class, access, cure) = (Class::Instruction, Access::Call, Cure::Withheld);
+    let told = Told { class, access, cure, cause: ctx.esr, address: 0, guest: NOWHERE };
+    if let Some(action) = report::fault(v, ctx, &told, "not supported") {
+        return action;
+    }
     ctx.gpr[0] = psci::code::NOT_SUPPORTED as u64;
-    Action::Resume
+    report::answered(v)
 }
 
 /// The guest physical address of an abort; `None` when the guest's own tables do not lead there.
@@ -135,14 +162,38 @@ fn address<M: Arm64>(v: &mut Vcpu<M>, ctx: &GuestContext, write: bool) -> Option
 fn gone<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext, fetch: bool) -> Action {
     const RETRIES: u32 = 16;
     v.retries += 1;
-    if v.retries > RETRIES {
-        let what = "access that its tables do not allow";
-        report::guest_fault(v, ctx, &what, None, "external abort injected");
-        let far = v.machine.fault().far;
-        inject::external_abort(&mut v.machine, ctx, far, fetch);
-        v.retries = 0;
+    if v.retries <= RETRIES {
+        return Action::Resume;
     }
-    Action::Resume
+    v.retries = 0;
+    let access = if fetch { Access::Fetch } else { Access::Load };
+    let (class, cure) = (Class::Permission, Cure::OwnTables);
+    let (cause, address, guest) = (ctx.esr, v.machine.fault().far, NOWHERE);
+    refuse(v, ctx, &Told { class, access, cure, cause, address, guest })
+}
+
+/// An access that the guest does not get: an external abort.
+fn refuse<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext, told: &Told) -> Action {
+    if let Some(action) = report::fault(v, ctx, told, "external abort injected") {
+        return action;
+    }
+    let fetch = ctx.esr >> 26 == class::FETCH;
+    inject::external_abort(&mut v.machine, ctx, told.address, fetch);
+    report::answered(v)
+}
+
+/// An access that stage 2 has refused.
+#[cold]
+#[inline(never)]
+fn access_to<M: Arm64>(v: &Vcpu<M>, ctx: &GuestContext, access: Access, guest: u64) -> Told {
+    let frame = v.shared.gic(guest).map(|place| place.frame);
+    let (class, cure) = match (v.shared.reach.is_mapped(guest), access, frame) {
+        (false, ..) => (Class::Hole, Cure::Region),
+        (_, Access::Fetch, _) => (Class::Permission, Cure::NoCode),
+        (_, _, Some(gic::Frame::Distributor)) => (Class::Permission, Cure::DirectInterrupts),
+        _ => (Class::Permission, Cure::Filtered),
+    };
+    Told { class, access, cure, cause: ctx.esr, address: v.machine.fault().far, guest }
 }
 
 fn data_abort<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
@@ -158,15 +209,13 @@ fn data_abort<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
         return gic_store(v, ctx, place);
     }
     v.count(ExitReason::DataAbort);
-    let what = match (ctx.esr & abort::TABLE_WALK != 0, write) {
-        (true, _) => "walk of its own tables",
-        (_, true) => "store",
-        _ => "load",
+    let access = match (ctx.esr & abort::TABLE_WALK != 0, write) {
+        (true, _) => Access::Walk,
+        (_, true) => Access::Store,
+        _ => Access::Load,
     };
-    report::guest_fault(v, ctx, &what, Some(address), "external abort injected");
-    let far = v.machine.fault().far;
-    inject::external_abort(&mut v.machine, ctx, far, false);
-    Action::Resume
+    let told = access_to(v, ctx, access, address);
+    refuse(v, ctx, &told)
 }
 
 /// A store to the interrupt controller.
@@ -191,19 +240,26 @@ fn fetch_abort<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     v.count(ExitReason::InstructionAbort);
     let address = address(v, ctx, false);
     let (vbar, _) = v.machine.vectors();
+    let access = if ctx.esr & abort::TABLE_WALK != 0 { Access::Walk } else { Access::Fetch };
+    let told = match address {
+        Some(address) => access_to(v, ctx, access, address),
+        None => {
+            let (class, cure, address) = (Class::Permission, Cure::OwnTables, ctx.pc);
+            Told { class, access, cure, cause: ctx.esr, address, guest: NOWHERE }
+        }
+    };
     if ctx.pc.wrapping_sub(vbar) < 0x800 && (address.is_some() || v.retries > 0) {
         // Whatever it were given now would only bring it here again.
-        report::guest_fault(v, ctx, &"vectors", address, "the run ends");
+        if let Some(action) = report::fault(v, ctx, &told, "the run ends: vectors") {
+            return action;
+        }
         v.last_words.push(b"the guest's exception vectors are not in its memory");
         return Action::End(End::GuestPanic);
     }
-    if address.is_none() {
-        return gone(v, ctx, true);
+    match address {
+        None => gone(v, ctx, true),
+        Some(_) => refuse(v, ctx, &told),
     }
-    report::guest_fault(v, ctx, &"instruction fetch", address, "external abort injected");
-    let far = v.machine.fault().far;
-    inject::external_abort(&mut v.machine, ctx, far, true);
-    Action::Resume
 }
 
 /// Registers that are trapped: interrupts between CPUs are sent on, ACTLR_EL1 reads as zero, ID
@@ -246,29 +302,22 @@ fn system_register<M: Arm64>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action 
         ctx.pc += 4;
         return Action::Resume;
     }
-    let what = format_args!(
-        "access to system register S{}_{}_C{}_C{}_{}",
-        field(20, 3),
-        field(14, 7),
-        field(10, 15),
-        field(1, 15),
-        field(17, 7)
-    );
-    report::guest_fault(v, ctx, &what, None, "undefined instruction");
-    inject::undefined(&mut v.machine, ctx);
-    Action::Resume
+    refused(v, ctx, Class::Register, Access::Register)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::board::Fault;
-    use super::super::fake::{context, vcpu, vcpu_of};
+    use super::super::fake::{context, served, vcpu, vcpu_of};
     use super::super::regs::pstate;
     use super::*;
 
     /// As the firmware does it.
     fn serve(v: &mut Vcpu<super::super::fake::Fake>, ctx: &mut GuestContext) -> Action {
-        if quick(v, ctx) { Action::Resume } else { super::serve(v, ctx) }
+        if quick(v, ctx) {
+            return Action::Resume;
+        }
+        served(v, ctx)
     }
 
     fn count(v: &Vcpu<super::super::fake::Fake>, reason: ExitReason) -> u64 {

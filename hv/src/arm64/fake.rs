@@ -5,12 +5,12 @@ use anchorite_spec::ledger::Row;
 use anchorite_spec::manifest::WATCHDOG_RESTARTS;
 use zerocopy::FromZeros;
 
-use super::board::{Arm64, Fault};
+use super::board::{Arm64, Fault, PAR_FAILED};
 use super::context::GuestContext;
 use super::vcpu::{Shared, Vcpu};
-use crate::core::{DateTime, Machine};
-use crate::mem::Hpa;
+use crate::core::{Action, DateTime, Machine};
 use crate::mem::tests::memory_at;
+use crate::mem::{Hpa, TableMemory};
 
 /// Where the guest's RAM begins.
 pub const RAM: u64 = 0x4000_0000;
@@ -61,8 +61,14 @@ impl Arm64 for Fake {
     fn fault(&self) -> Fault {
         self.fault
     }
-    fn translate(&mut self, _: u64, _: bool, _: bool) -> Option<u64> {
-        self.translated
+    fn look_up(&mut self, _: u64, _: bool, _: bool) -> u64 {
+        self.translated.unwrap_or(0x0c << 1 | PAR_FAILED)
+    }
+    fn guest_registers(&self) -> [(&'static str, u64); 7] {
+        let (vbar, sctlr) = self.vectors();
+        let zero = ["sp_el0", "sp_el1", "tcr", "ttbr0", "ttbr1"].map(|name| (name, 0));
+        let [sp_el0, sp_el1, tcr, ttbr0, ttbr1] = zero;
+        [sp_el0, sp_el1, ("sctlr", sctlr), tcr, ttbr0, ttbr1, ("vbar", vbar)]
     }
     fn id_register(&self, crm: u32, op2: u32) -> u64 {
         // All fields at 1, the lowest at which register it is.
@@ -148,9 +154,20 @@ fn vcpu_with(guarded: bool, more: impl FnOnce(&mut Manifest)) -> Vcpu<Fake> {
     manifest.arm64.hidden = 1;
     manifest.arm64.forward[..2].copy_from_slice(&[0x8000_0002, 0xc400_0053]);
     let memory = memory_at(RAM, Box::leak(vec![0; 0x1000].into_boxed_slice()));
-    let shared = Box::leak(Box::new(Shared::new(&manifest, memory, &[0x8000_0000, 1, 2, 3])));
+    let shared = Box::leak(Box::new(Shared::new(
+        &manifest,
+        memory,
+        TableMemory::NONE,
+        &[0x8000_0000, 1, 2, 3],
+    )));
     let row = Box::leak(Box::new(Row::new_zeroed()));
-    Vcpu::new(0, Fake { vbar: 0xffff_8000_0001_0800, ..Fake::default() }, shared, row)
+    Vcpu::new(
+        0,
+        Fake { vbar: 0xffff_8000_0001_0800, ..Fake::default() },
+        shared,
+        row,
+        Box::leak(Box::default()),
+    )
 }
 
 /// Gives back what making a vCPU has leaked.
@@ -173,4 +190,12 @@ pub fn context(esr: u64) -> GuestContext {
     let mut ctx = GuestContext::EMPTY;
     (ctx.pc, ctx.pstate, ctx.esr, ctx.vector) = (0x4000, 0x6000_0005, esr, 0x400);
     ctx
+}
+
+/// Serves an exit as the firmware does: a fault that was answered is explained.
+pub fn served(v: &mut Vcpu<Fake>, ctx: &mut GuestContext) -> Action {
+    let action = super::exits::serve(v, ctx);
+    assert!(matches!(action, Action::End(_)) || v.fault.is_some() == (action == Action::Explain));
+    let _ = super::report::explain(v, ctx);
+    if action == Action::Explain { Action::Resume } else { action }
 }

@@ -132,6 +132,34 @@ impl Hidden {
         HIDEABLE.iter().position(|known| *known == name).map(|bit| Self(1 << bit))
     }
 
+    /// Whether an instruction or register is trapped because it belongs to one of these, by the trap's
+    /// syndrome. (What has no trap is undefined in EL1, and does not come here.)
+    #[must_use]
+    pub const fn is_why(self, esr: u64) -> bool {
+        const PAUTH_CLASS: u64 = 0x09;
+        const SYSTEM_CLASS: u64 = 0x18;
+        const SVE_CLASS: u64 = 0x19;
+        const SME_CLASS: u64 = 0x1d;
+        let register = [esr >> 20 & 3, esr >> 14 & 7, esr >> 10 & 15, esr >> 1 & 15, esr >> 17 & 7];
+        let features = match (esr >> 26, register) {
+            (PAUTH_CLASS, _) => Self::PAUTH,
+            (SVE_CLASS, _) => Self::SVE,
+            (SME_CLASS, _) => Self::SVE | Self::SME,
+            // The keys.
+            (SYSTEM_CLASS, [3, 0, 2, 1..=3, _]) => Self::PAUTH,
+            // RGSR_EL1 and GCR_EL1, TFSR_EL1 and TFSRE0_EL1.
+            (SYSTEM_CLASS, [3, 0, 1, 0, 5 | 6] | [3, 0, 5, 6, 0 | 1]) => Self::MTE,
+            _ => 0,
+        };
+        self.0 & features != 0
+    }
+
+    const PAUTH: u32 = 1;
+    const SVE: u32 = 2;
+    const SME: u32 = 4;
+    const MTE: u32 = 8;
+    const MOPS: u32 = 16;
+
     /// What the guest reads from the ID register S3_0_C0_C`crm`_`op2` if that holds `value`.
     #[must_use]
     pub const fn view(self, crm: u32, op2: u32, value: u64) -> u64 {
@@ -143,22 +171,18 @@ impl Hidden {
             }
             mask
         }
-        const PAUTH: u32 = 1;
-        const SVE: u32 = 2;
-        const SME: u32 = 4;
-        const MTE: u32 = 8;
-        const MOPS: u32 = 16;
+        use Hidden as H;
         // Streaming vectors are vectors of the same kind, and go with them.
         const FIELDS: [(u32, u32, u32, u64); 9] = [
-            (PAUTH, 6, 1, at(&[4, 8, 24, 28])),
-            (PAUTH, 6, 2, at(&[8, 12])),
-            (SVE, 4, 0, at(&[32])),
-            (SVE, 4, 4, u64::MAX),
-            (SVE | SME, 4, 1, at(&[24])),
-            (SVE | SME, 4, 5, u64::MAX),
-            (MTE, 4, 1, at(&[8, 40, 52])),
-            (MTE, 4, 2, at(&[0, 4, 8])),
-            (MOPS, 6, 2, at(&[16])),
+            (H::PAUTH, 6, 1, at(&[4, 8, 24, 28])),
+            (H::PAUTH, 6, 2, at(&[8, 12])),
+            (H::SVE, 4, 0, at(&[32])),
+            (H::SVE, 4, 4, u64::MAX),
+            (H::SVE | H::SME, 4, 1, at(&[24])),
+            (H::SVE | H::SME, 4, 5, u64::MAX),
+            (H::MTE, 4, 1, at(&[8, 40, 52])),
+            (H::MTE, 4, 2, at(&[0, 4, 8])),
+            (H::MOPS, 6, 2, at(&[16])),
         ];
         let (mut left, mut index) = (value, 0);
         while index < FIELDS.len() {
@@ -377,5 +401,29 @@ mod tests {
         assert_eq!(Hidden(2).view(4, 4, 7), 0);
         assert_eq!(Hidden(2).view(4, 0, u64::MAX), !(15 << 32));
         assert_eq!(Hidden(2).view(7, 0, u64::MAX), u64::MAX);
+    }
+
+    /// A report names `guest.hide` for what it takes away, and for nothing else.
+    #[test]
+    fn a_trap_tells_whether_its_feature_is_hidden() {
+        let register = |op1: u64, crn: u64, crm: u64, op2: u64| {
+            0x18 << 26 | 1 << 25 | 3 << 20 | op2 << 17 | op1 << 14 | crn << 10 | crm << 1 | 1
+        };
+        for (esr, names) in [
+            (0x09 << 26, &["pauth"][..]),
+            (register(0, 2, 1, 0), &["pauth"]),
+            (register(0, 2, 3, 1), &["pauth"]),
+            (register(0, 2, 0, 0), &[]),
+            (register(0, 1, 0, 5), &["mte"]),
+            (register(0, 1, 0, 1), &[]),
+            (register(0, 5, 6, 1), &["mte"]),
+            (register(0, 15, 2, 0), &[]),
+            (0x19 << 26, &["sve"]),
+            (0x1d << 26, &["sve", "sme"]),
+            (0x07 << 26, &[]),
+        ] {
+            let why = |name: &&str| Hidden::named(name).is_some_and(|hidden| hidden.is_why(esr));
+            assert_eq!(HIDEABLE.into_iter().filter(why).collect::<Vec<_>>(), names, "{esr:#x}");
+        }
     }
 }

@@ -22,6 +22,7 @@ pub mod regs;
 pub mod report;
 pub mod sdei;
 pub mod vcpu;
+pub mod walk;
 pub mod watchdog;
 
 pub use board::Arm64;

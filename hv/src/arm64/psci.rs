@@ -240,7 +240,7 @@ fn affinity_info<M: Arm64>(v: &mut Vcpu<M>, target: u64, level: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::exits::serve;
+    use super::super::fake::served as serve;
     use super::super::fake::{Fake, RAM, context, vcpu};
     use super::super::vcpu::ON;
     use super::*;

@@ -5,16 +5,18 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use anchorite_spec::ledger::Row;
 use anchorite_spec::manifest::{FORWARD, VCPUS};
 use anchorite_spec::{ExitReason, Manifest, Range};
+use spin::mutex::SpinMutex;
 
 use super::board::Arm64;
 use super::features::Hidden;
 use super::gic::{FRAME, FRAMES, Frame};
 use super::psci::{code, function};
 use super::regs::MPIDR_AFFINITY;
-use crate::core::end::Text;
+use crate::core::fault::{Fault, Trail};
 use crate::core::report::{Reach, Reports};
+use crate::core::text::Text;
 use crate::core::watchdog::{Seen, Watchdog};
-use crate::mem::{GuestMemory, Hpa};
+use crate::mem::{GuestMemory, Hpa, TableMemory};
 
 /// [`Seat::state`]: its CPU is off or on its way there.
 pub const OFF: u32 = 0;
@@ -45,11 +47,17 @@ pub struct Shared {
     pub memory: GuestMemory,
     /// What the guest can reach.
     pub reach: Reach,
+    /// The tables that say so.
+    pub tables: TableMemory,
+    /// Host physical address of their root, the level at which it stands, bits of guest addresses.
+    pub root: (u64, u32, u32),
+    /// Held while a report is written.
+    pub reporting: SpinMutex<()>,
     /// The vCPUs in use.
     pub seats: [Seat; VCPUS],
     /// How many.
     pub vcpus: usize,
-    /// Reports so far, by the exit's reason.
+    /// Reports so far.
     pub reports: Reports,
     /// EL2 keeps a timer interrupt for itself.
     pub guarded: bool,
@@ -85,7 +93,12 @@ pub struct GicPlace {
 impl Shared {
     /// The guest that `manifest` describes, on CPUs with these MPIDRs.
     #[must_use]
-    pub fn new(manifest: &Manifest, memory: GuestMemory, mpidr: &[u64; VCPUS]) -> Self {
+    pub fn new(
+        manifest: &Manifest,
+        memory: GuestMemory,
+        tables: TableMemory,
+        mpidr: &[u64; VCPUS],
+    ) -> Self {
         let vcpus = (manifest.vcpus as usize).min(VCPUS);
         let span = FRAMES * vcpus as u64;
         let seats = mpidr.map(|mpidr| Seat { mpidr: mpidr & MPIDR_AFFINITY, ..Seat::default() });
@@ -93,9 +106,12 @@ impl Shared {
         Self {
             memory,
             reach: Reach::new(manifest),
+            tables,
+            root: (manifest.table_root, manifest.arm64.start_level, manifest.arm64.ipa_bits),
+            reporting: SpinMutex::new(()),
             seats,
             vcpus,
-            reports: Reports::new(),
+            reports: Reports::new(manifest),
             guarded: manifest.arm64.guarded != 0,
             lpis: manifest.arm64.its != 0,
             watchdog: Watchdog::new(manifest),
@@ -189,13 +205,23 @@ pub struct Vcpu<M> {
     /// Aborts in a row after which the access was tried again.
     pub retries: u32,
     /// Text for the epitaph, once a handler has ended the run.
-    pub last_words: Text,
+    pub last_words: &'static mut Text,
+    /// A fault of the guest's that was answered and is to be explained.
+    pub fault: Option<Fault>,
+    /// The last exits.
+    pub trail: Trail,
 }
 
 impl<M> Vcpu<M> {
     /// A vCPU before its first entry.
     #[must_use]
-    pub fn new(index: usize, machine: M, shared: &'static Shared, row: &'static mut Row) -> Self {
+    pub fn new(
+        index: usize,
+        machine: M,
+        shared: &'static Shared,
+        row: &'static mut Row,
+        last_words: &'static mut Text,
+    ) -> Self {
         Self {
             index,
             machine,
@@ -207,7 +233,9 @@ impl<M> Vcpu<M> {
             seen: Seen::NOTHING,
             reason: None,
             retries: 0,
-            last_words: Text::new(),
+            last_words,
+            fault: None,
+            trail: Trail::new(),
         }
     }
 
@@ -216,7 +244,8 @@ impl<M> Vcpu<M> {
         self.guarded = self.shared.guarded;
         (self.masks, self.rings, self.retries) = (0, 0, 0);
         self.reason = None;
-        self.last_words = Text::new();
+        self.last_words.clear();
+        (self.fault, self.trail) = (None, Trail::new());
     }
 
     /// Counts an exit.
@@ -288,6 +317,7 @@ impl<M: Arm64> Vcpu<M> {
 mod tests {
     use super::super::fake::{vcpu, vcpu_of};
     use super::*;
+    use crate::core::fault::Class;
 
     #[test]
     fn who_leaves_is_off_and_who_may_not_is_what_it_was() {
@@ -336,7 +366,7 @@ mod tests {
             seat.masked.store(true, Ordering::SeqCst);
         }
         v.shared.orderly.store(true, Ordering::SeqCst);
-        assert!((0..9).any(|_| v.shared.reports.due(None) == 0));
+        assert_eq!([(); 9].map(|()| v.shared.reports.count(Class::Event))[8], 9);
         (v.guarded, v.masks, v.rings, v.retries) = (true, 1, 2, 3);
         v.last_words.push(b"words");
         v.count(ExitReason::PsciSystemReset);
@@ -346,7 +376,7 @@ mod tests {
         assert_eq!(states, [ON, OFF, OFF, OFF]);
         assert!(v.shared.seats.iter().all(|seat| !seat.masked.load(Ordering::SeqCst)));
         assert!(!v.shared.orderly.load(Ordering::SeqCst));
-        assert!(v.shared.reports.due(None) > 1);
+        assert_eq!(v.shared.reports.count(Class::Event), 1);
         assert_eq!((v.guarded, v.masks, v.rings, v.retries, v.reason), (false, 0, 0, 0, None));
         assert!(v.last_words.as_bytes().is_empty());
         assert_eq!(v.row.count[ExitReason::PsciSystemReset.slot()], 1, "the ledger counts on");

@@ -42,8 +42,7 @@ pub fn look<M: Arm64>(v: &mut Vcpu<M>) -> Action {
         return Action::Resume;
     }
     let (end, text) = v.shared.watchdog.verdict();
-    let said = core::str::from_utf8(text.as_bytes()).unwrap_or("?");
-    report::line(&mut v.machine, &said);
+    report::line(&mut v.machine, text.as_bytes());
     v.last_words.push(text.as_bytes());
     Action::End(end)
 }
@@ -87,8 +86,8 @@ impl<M: Arm64> Vcpu<M> {
 mod tests {
     use anchorite_spec::End;
 
-    use super::super::exits::{quick, serve};
-    use super::super::fake::{Fake, RAM, context, watched};
+    use super::super::exits::quick;
+    use super::super::fake::{Fake, RAM, context, served as serve, watched};
     use super::*;
 
     const HZ: u64 = 1000;

@@ -1,50 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What is known when a run ends: the input of the epitaph.
-use core::fmt;
-
 use anchorite_spec::epitaph::{MAGIC, STATE_COMPLETE, STATE_WRITING, TEXT_BYTES};
 use anchorite_spec::{End, Epitaph, ExitReason};
-
-/// A fixed buffer that text can be formatted into; what does not fit is cut.
-pub struct Text {
-    bytes: [u8; TEXT_BYTES],
-    len: usize,
-}
-
-impl Default for Text {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Text {
-    /// No text.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { bytes: [0; TEXT_BYTES], len: 0 }
-    }
-
-    /// Appends bytes.
-    pub fn push(&mut self, bytes: &[u8]) {
-        let room = TEXT_BYTES - self.len;
-        let take = bytes.len().min(room);
-        self.bytes[self.len..self.len + take].copy_from_slice(&bytes[..take]);
-        self.len += take;
-    }
-
-    /// The text.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
-
-impl fmt::Write for Text {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.push(text.as_bytes());
-        Ok(())
-    }
-}
 
 /// The registers and counts that an epitaph records.
 #[derive(Clone, Copy, Debug, Default)]

@@ -4,9 +4,11 @@
 pub mod calendar;
 pub mod console_tail;
 pub mod end;
+pub mod fault;
 pub mod fdt;
 pub mod report;
 pub mod restart;
+pub mod text;
 pub mod timing;
 pub mod watchdog;
 
@@ -23,6 +25,11 @@ use anchorite_spec::End;
 pub trait Machine {
     /// Writes all of `bytes` to the console, or nothing: false when the device has no room.
     fn console_write(&mut self, bytes: &[u8]) -> bool;
+
+    /// Writes text of the firmware's own. What the console does not take in bounded time is lost.
+    fn console_print(&mut self, bytes: &[u8]) {
+        let _ = bytes.chunks(16).all(|chunk| self.console_write(chunk));
+    }
 
     /// Takes what the console has received, at most `buffer.len()` bytes; returns how many.
     fn console_read(&mut self, buffer: &mut [u8]) -> usize;
@@ -43,6 +50,8 @@ pub trait Machine {
 pub enum Action {
     /// The guest goes on.
     Resume,
+    /// The same, once a fault of the guest's was explained with all its registers.
+    Explain,
     /// The vCPU begins anew, with no register of before.
     Begin,
     /// The run is over.

@@ -1,92 +1,215 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The firmware's lines on the console, and names for guest addresses in them.
-use core::fmt::Write;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use anchorite_spec::ledger::SLOTS;
-use anchorite_spec::manifest::{MAPPINGS, Name};
-use anchorite_spec::{ExitReason, Manifest, Range};
+use anchorite_spec::manifest::{FAULT_CLASSES, MAP_RAM, MAPPINGS, Name, RAM_RANGES};
+use anchorite_spec::{End, Manifest, Range};
 
 use super::Machine;
-use super::end::Text;
+use super::fault::{Class, Fault, Policy};
+use super::text::{Out, Text};
 
 /// How every line of the firmware begins.
 pub const TAG: &str = "anchorite: ";
 /// Reports of a guest's mistakes that are printed before they are only counted.
 const REPORTS: u32 = 8;
 
-/// Writes one tagged line; what the console refuses is dropped, a report must not wait.
-pub fn line<M: Machine>(machine: &mut M, text: &dyn core::fmt::Display) {
+/// Writes one tagged line.
+pub fn line<M: Machine>(machine: &mut M, text: &[u8]) {
     let mut line = Text::new();
-    let _ = write!(line, "{TAG}{text}\r\n");
-    for chunk in line.as_bytes().chunks(16) {
-        if !machine.console_write(chunk) {
-            return;
-        }
-    }
+    line.push(TAG.as_bytes());
+    line.push(text);
+    line.push(b"\r\n");
+    machine.console_print(line.as_bytes());
 }
 
-/// Reports of a guest's mistakes so far, by the exit's reason.
-pub struct Reports([AtomicU32; SLOTS]);
+/// Reports of the guest so far, by their class.
+pub struct Reports {
+    policies: [u8; FAULT_CLASSES],
+    faults: [AtomicU32; FAULT_CLASSES],
+}
 
 impl Reports {
     /// None yet.
     #[must_use]
-    pub const fn new() -> Self {
-        Self([const { AtomicU32::new(0) }; SLOTS])
+    pub const fn new(manifest: &Manifest) -> Self {
+        const { assert!(Class::Event as usize == Class::ALL.len() && Class::ALL.len() < FAULT_CLASSES) };
+        Self { policies: manifest.on_fault, faults: [const { AtomicU32::new(0) }; FAULT_CLASSES] }
     }
 
-    /// Counts a report about an exit: how many are still due with it, 0 once there were enough.
-    pub fn due(&self, reason: Option<ExitReason>) -> u32 {
-        let reports = &self.0[reason.map_or(0, ExitReason::slot)];
-        let before = reports.fetch_add(1, Ordering::Relaxed);
-        if before >= REPORTS {
+    /// What becomes of a guest that makes a fault of this class.
+    #[must_use]
+    pub const fn policy(&self, class: Class) -> Policy {
+        Policy::from_manifest(self.policies[class as usize])
+    }
+
+    /// Counts a fault: how many of its class there have been, this one included.
+    pub fn count(&self, class: Class) -> u32 {
+        let count = &self.faults[class as usize];
+        let number = count.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if number > u32::MAX / 2 {
             // Far from wrapping around.
-            reports.store(REPORTS, Ordering::Relaxed);
+            count.store(u32::MAX / 2, Ordering::Relaxed);
         }
-        REPORTS.saturating_sub(before)
+        number
+    }
+
+    /// Counts a fault, and says what is written of it and how the run ends by it, if it does. A program's
+    /// own mistakes are its kernel's affair, whatever the config says.
+    #[inline(never)]
+    pub fn judge(&self, fault: &mut Fault, of_program: bool) -> (Share, Option<End>) {
+        let class = fault.told.class;
+        fault.number = self.count(class);
+        let policy = if of_program { Policy::Inject } else { self.policy(class) };
+        match policy.outcome() {
+            None => (share(fault.number), None),
+            Some((answer, end)) => {
+                fault.answer = answer;
+                (Share::Full, Some(end))
+            }
+        }
     }
 
     /// Forgets them: each life of a guest has its own.
     pub fn begin_again(&self) {
-        self.0.iter().for_each(|reports| reports.store(0, Ordering::Relaxed));
+        self.faults.iter().for_each(|n| n.store(0, Ordering::Relaxed));
     }
 }
 
-impl Default for Reports {
-    fn default() -> Self {
-        Self::new()
+/// What is written of the n-th fault of a class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// All of it.
+    Full,
+    /// That there have been so many.
+    Count,
+    /// Nothing.
+    Nothing,
+}
+
+/// The first eight are reported in full, then each that is a power of two is counted aloud.
+#[must_use]
+pub const fn share(number: u32) -> Share {
+    if number <= REPORTS {
+        Share::Full
+    } else if number.is_power_of_two() {
+        Share::Count
+    } else {
+        Share::Nothing
     }
 }
 
-/// Writes a report that [`Reports::due`] has said is due.
-pub fn mistake<M: Machine>(machine: &mut M, text: &Text, due: u32) {
-    let text = core::str::from_utf8(text.as_bytes()).unwrap_or("?");
-    line(machine, &text);
-    if due == 1 {
-        line(machine, &"further reports of this kind are only counted");
-    }
+/// Writes how many faults of a class there have been.
+#[inline(never)]
+pub fn counted(page: &mut Out, fault: &Fault) {
+    page.f("%d faults so far of class %s\n", &[fault.told.class.name()], &[fault.number.into()]);
 }
 
 /// What a guest can reach, for reports.
-pub struct Reach([Option<(Range, Name)>; MAPPINGS]);
+pub struct Reach {
+    regions: [Option<Region>; MAPPINGS],
+    ram: [Range; RAM_RANGES],
+    /// Host address of RAM that nobody has, or 0.
+    pub spare: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Region {
+    guest: Range,
+    name: Name,
+    ram: bool,
+}
 
 impl Reach {
     /// What the manifest says.
     #[must_use]
     pub fn new(manifest: &Manifest) -> Self {
-        let mut reach = [None; MAPPINGS];
-        for (slot, mapping) in reach.iter_mut().zip(manifest.mappings()) {
-            *slot = Some((Range::new(mapping.guest, mapping.size), mapping.name));
+        let mut regions = [None; MAPPINGS];
+        for (slot, mapping) in regions.iter_mut().zip(manifest.mappings()) {
+            *slot = Some(Region {
+                guest: Range::new(mapping.guest, mapping.size),
+                name: mapping.name,
+                ram: mapping.kind == MAP_RAM,
+            });
         }
-        Self(reach)
+        Self { regions, ram: manifest.ram, spare: manifest.spare }
     }
 
-    /// The name of the region at a guest real address, as reports give it.
+    /// Whether anything is at a guest address.
     #[must_use]
-    pub fn name_at(&self, address: u64) -> &str {
-        let place = Range::new(address, 1);
-        let found = self.0.iter().flatten().find(|(range, _)| range.contains(place));
-        found.map_or("nothing mapped there", |(_, name)| name.as_str())
+    pub fn is_mapped(&self, address: u64) -> bool {
+        // Each fault asks, also those that are only counted.
+        let regions = self.regions.iter().map_while(Option::as_ref);
+        regions
+            .map(|region| region.guest)
+            .any(|guest| address.wrapping_sub(guest.base) < guest.size)
+    }
+
+    /// The name of the region at a guest address, as reports give it.
+    #[must_use]
+    pub fn name_at(&self, address: u64) -> &[u8] {
+        self.around(address).at.map_or(b"nothing mapped there", |region| region.name.as_bytes())
+    }
+
+    /// What is at a guest address, or on both sides of it.
+    #[must_use]
+    #[inline(never)]
+    pub fn around(&self, address: u64) -> Around<'_> {
+        let mut around = Around { address, at: None, below: None, above: None, in_ram: false };
+        for region in self.regions.iter().flatten() {
+            let Range { base, size } = region.guest;
+            let nearer = |other: Option<&Region>| {
+                other.is_none_or(|r| base.abs_diff(address) < r.guest.base.abs_diff(address))
+            };
+            let side = match address.checked_sub(base) {
+                None => &mut around.above,
+                Some(distance) if distance < size => &mut around.at,
+                Some(_) => &mut around.below,
+            };
+            if nearer(*side) {
+                *side = Some(region);
+            }
+        }
+        around.in_ram = self.ram.iter().any(|ram| ram.contains(Range::new(address, 1)));
+        around
+    }
+}
+
+/// See [`Reach::around`].
+pub struct Around<'a> {
+    address: u64,
+    at: Option<&'a Region>,
+    below: Option<&'a Region>,
+    above: Option<&'a Region>,
+    in_ram: bool,
+}
+
+impl Around<'_> {
+    /// Whether memory is more likely to be missing at the address than a device: the machine has RAM
+    /// there, or guest memory that is at least as large as the distance ends below it.
+    #[must_use]
+    pub fn is_near_memory(&self) -> bool {
+        let near =
+            |below: &Region| below.ram && self.address - below.guest.base < 2 * below.guest.size;
+        self.in_ram || self.below.is_some_and(near)
+    }
+}
+
+impl Around<'_> {
+    /// Writes it, a line.
+    #[inline(never)]
+    pub fn put(&self, page: &mut Out) {
+        let around = [("", self.at), (" none; below", self.below), ("; above", self.above)];
+        page.f("region", &[], &[]);
+        let shown = if self.at.is_some() { 1 } else { around.len() };
+        for (what, region) in around.iter().take(shown) {
+            if let Some(region) = region {
+                let Range { base, size } = region.guest;
+                page.f("%s\t", &[what], &[]);
+                page.push(region.name.as_bytes());
+                page.f(" %x..%x", &[], &[base, base + size]);
+            }
+        }
+        page.f("\n", &[], &[]);
     }
 }

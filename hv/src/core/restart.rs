@@ -22,13 +22,15 @@ pub struct Done {
     pub silent: u64,
 }
 
-/// How a run ends that goes on no longer, or `None` if the guest is restarted once more.
+/// How a run ends that goes on no longer, or `None` if the guest is restarted once more. `asked`: a
+/// policy asks for it.
 #[must_use]
-pub fn judge(manifest: &Manifest, end: End, done: Done) -> Option<End> {
+pub fn judge(manifest: &Manifest, end: End, asked: bool, done: Done) -> Option<End> {
     let (restarts, budget) = match end {
         End::Rebooted => (manifest.restart_on_reboot != 0, 0),
         End::GuestPanic => (manifest.restart_on_panic != 0, 0),
         End::Silence => (manifest.watchdog_action == WATCHDOG_RESTARTS, manifest.watchdog_budget),
+        End::PolicyStop => (asked, 0),
         _ => (false, 0),
     };
     let is_spent = |budget: u32, done: u64| budget != 0 && done >= budget.into();
@@ -54,16 +56,16 @@ mod tests {
     fn only_what_the_config_names_restarts() {
         let mut manifest = Manifest::new_zeroed();
         for end in End::ALL {
-            assert_eq!(judge(&manifest, end, NONE), Some(end));
+            assert_eq!(judge(&manifest, end, false, NONE), Some(end));
         }
         manifest.restart_on_reboot = 1;
-        assert_eq!(judge(&manifest, End::Rebooted, Done { all: u64::MAX, silent: 0 }), None);
-        assert_eq!(judge(&manifest, End::GuestPanic, NONE), Some(End::GuestPanic));
+        assert_eq!(judge(&manifest, End::Rebooted, false, Done { all: u64::MAX, silent: 0 }), None);
+        assert_eq!(judge(&manifest, End::GuestPanic, false, NONE), Some(End::GuestPanic));
         manifest.restart_on_panic = 1;
         manifest.watchdog_action = WATCHDOG_POWERS_OFF;
         for end in End::ALL {
             let restarts = matches!(end, End::Rebooted | End::GuestPanic);
-            let judged = judge(&manifest, end, Done { all: 7, silent: 7 });
+            let judged = judge(&manifest, end, false, Done { all: 7, silent: 7 });
             assert_eq!(judged, (!restarts).then_some(end));
         }
     }
@@ -73,23 +75,26 @@ mod tests {
         let mut manifest = Manifest::new_zeroed();
         (manifest.restart_on_panic, manifest.restart_budget) = (1, 2);
         let done = |all| Done { all, silent: 0 };
-        let judged = [0, 1, 2, 3].map(|all| judge(&manifest, End::GuestPanic, done(all)));
+        let judged = [0, 1, 2, 3].map(|all| judge(&manifest, End::GuestPanic, false, done(all)));
         let spent = Some(End::RestartBudget);
         assert_eq!(judged, [None, None, spent, spent]);
-        assert_eq!(judge(&manifest, End::PoweredOff, done(3)), Some(End::PoweredOff));
+        assert_eq!(judge(&manifest, End::PoweredOff, false, done(3)), Some(End::PoweredOff));
+        let by_policy = [0, 1, 2].map(|all| judge(&manifest, End::PolicyStop, true, done(all)));
+        assert_eq!(by_policy, [None, None, spent]);
     }
 
     #[test]
     fn the_watchdog_has_a_budget_of_its_own_beside_that_of_all() {
         let mut manifest = Manifest::new_zeroed();
         manifest.watchdog_action = WATCHDOG_RESTARTS;
-        let silence =
-            |manifest: &Manifest, all, silent| judge(manifest, End::Silence, Done { all, silent });
+        let silence = |manifest: &Manifest, all, silent| {
+            judge(manifest, End::Silence, false, Done { all, silent })
+        };
         assert_eq!(silence(&manifest, u64::MAX, u64::MAX), None);
         (manifest.watchdog_budget, manifest.restart_on_reboot) = (2, 1);
         let spent = Some(End::RestartBudget);
         assert_eq!([1, 2].map(|silent| silence(&manifest, 9, silent)), [None, spent]);
-        assert_eq!(judge(&manifest, End::Rebooted, Done { all: 9, silent: 2 }), None);
+        assert_eq!(judge(&manifest, End::Rebooted, false, Done { all: 9, silent: 2 }), None);
         manifest.restart_budget = 3;
         assert_eq!([2, 3].map(|all| silence(&manifest, all, 0)), [None, spent]);
     }

@@ -6,13 +6,12 @@
 //! time since, or it has gone to sleep; either feeds the watchdog for all. A CPU that has seen nothing
 //! twice in a row, in a time in which none has fed it, ends the guest's life. So what a delay of the
 //! whole machine makes late, or one CPU makes of the others, is no silence.
-use core::fmt::Write;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use anchorite_spec::manifest::{WATCHDOG_RESTARTS, WATCHDOG_STOPS};
 use anchorite_spec::{End, Manifest};
 
-use super::end::Text;
+use super::text::Text;
 
 /// A time that does not come.
 pub const NEVER: u64 = u64::MAX;
@@ -142,7 +141,8 @@ impl Watchdog {
         };
         let sign = if self.looks { "sign of life" } else { "call" };
         let mut text = Text::new();
-        let _ = write!(text, "the watchdog has seen no {sign} for {} s: {what}", self.seconds);
+        let seconds = self.seconds.into();
+        text.f("the watchdog has seen no %s for %d s: %s", &[sign, what], &[seconds]);
         (end, text)
     }
 }

@@ -9,6 +9,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use anchorite_spec::Range;
 use anchorite_spec::manifest::{MAP_RAM, MAPPINGS, Mapping, PERM_R, PERM_W};
 
 /// A guest real address.
@@ -157,6 +158,14 @@ impl GuestSlice {
         }
     }
 
+    /// The big-endian doubleword at `offset`, or 0 past the end.
+    #[must_use]
+    pub fn read_be64(&self, offset: usize) -> u64 {
+        let mut bytes = [0; 8];
+        self.read(offset, &mut bytes);
+        u64::from_be_bytes(bytes)
+    }
+
     /// The big-endian 32-bit word at `offset`, or 0 past the end.
     #[must_use]
     pub fn read_be32(&self, offset: usize) -> u32 {
@@ -168,6 +177,32 @@ impl GuestSlice {
     /// Stores a big-endian 32-bit word at `offset`.
     pub fn write_be32(&self, offset: usize, value: u32) {
         self.write(offset, &value.to_be_bytes());
+    }
+}
+
+/// The second-stage tables, which the processor reads and reports show.
+pub struct TableMemory(Range);
+
+impl TableMemory {
+    /// No tables.
+    pub const NONE: Self = Self(Range::new(0, 0));
+
+    /// The tables in a range of host memory.
+    ///
+    /// # Safety
+    /// The range must be mapped for as long as the value lives, and no Rust object be in it.
+    #[must_use]
+    pub const unsafe fn new(range: Range) -> Self {
+        Self(range)
+    }
+
+    /// The entry at a host address, if it is one in these tables.
+    #[must_use]
+    pub fn read(&self, at: Hpa) -> Option<[u8; 8]> {
+        let inside = self.0.contains(Range::new(at.0, 8)) && at.0.checked_add(8).is_some();
+        let entry = at.0 as *const [u8; 8];
+        // SAFETY: the entry lies in the range that `new` was promised.
+        (inside && at.0.is_multiple_of(8)).then(|| unsafe { entry.read_volatile() })
     }
 }
 

@@ -67,6 +67,8 @@ pub trait Power9: Machine {
     fn can_relocate(&self) -> bool;
     /// Sets CIABR, the guest's instruction breakpoint.
     fn set_ciabr(&mut self, value: u64);
+    /// That doubleword of [`Power9::set_process_table`]'s, and the number of the present process.
+    fn process(&self) -> (u64, u64);
     /// Makes `entry` the second doubleword of the guest's partition-table entry, and forgets all
     /// translations that were cached for it.
     fn set_process_table(&mut self, entry: u64);

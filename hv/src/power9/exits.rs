@@ -5,18 +5,21 @@ use core::sync::atomic::Ordering;
 
 use anchorite_spec::{End, ExitReason};
 
-use super::board::{HviSource, Power9, StorageFault};
+use super::board::{HviSource, Power9};
 use super::context::{GuestContext, HSRR_FLAG};
 use super::nmi::Cause;
 use super::regs::{msr, program, storage, vector};
 use super::vcpu::Vcpu;
 use super::{hcall, inject, nmi, report, watchdog};
 use crate::core::Action;
+use crate::core::fault::{Access, Class, Cure, NOWHERE, Told};
 
 /// Serves one exit. Whatever the guest did to its machine state, it goes on outside hypervisor
 /// state and with machine checks enabled.
 pub fn serve<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
+    let at = ctx.nip;
     let action = answer(v, ctx);
+    v.trail.push(v.reason, at);
     v.follow_mode();
     v.follow_watchdog();
     if ctx.pending_reset != 0 {
@@ -45,7 +48,7 @@ fn signalled_reset<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) {
 
 fn system_reset<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) {
     v.count(ExitReason::SystemReset);
-    report::guest_fault(v, ctx, "system reset", None, "handed to the guest");
+    report::event(v, ctx, Access::SystemReset, "handed to the guest");
     nmi::system_reset(v, ctx);
 }
 
@@ -90,8 +93,8 @@ fn answer<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
         },
         vector::HDSI => return data_storage(v, ctx),
         vector::HISI => return instruction_storage(v, ctx),
-        vector::HEA => illegal_instruction(v, ctx),
-        vector::HFAC_UNAVAILABLE => facility_unavailable(v, ctx),
+        vector::HEA => return illegal_instruction(v, ctx),
+        vector::HFAC_UNAVAILABLE => return facility_unavailable(v, ctx),
         vector::HV_DOORBELL => {
             v.count(ExitReason::HvDoorbell);
             v.machine.clear_doorbell();
@@ -101,7 +104,7 @@ fn answer<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
         vector::SYSTEM_RESET => system_reset(v, ctx),
         vector::SOFT_PATCH => {
             v.count(ExitReason::SoftPatch);
-            report::guest_fault(v, ctx, "soft-patch interrupt", None, "illegal instruction");
+            report::event(v, ctx, Access::SoftPatch, "illegal instruction");
             inject::program(&mut v.machine, ctx, program::ILLEGAL);
         }
         _ => {
@@ -116,7 +119,7 @@ fn answer<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
 /// A machine check that the core raised while the guest ran.
 fn machine_check<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     v.count(ExitReason::MachineCheck);
-    report::guest_fault(v, ctx, "machine check", None, "handed to the guest");
+    report::event(v, ctx, Access::MachineCheck, "handed to the guest");
     // The cause may be a cached translation, and the guest may not forget all of them.
     v.machine.invalidate(None, true);
     let (dar, dsisr) = v.machine.dar_dsisr();
@@ -134,30 +137,58 @@ fn data_storage<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
         return Action::Resume;
     }
     v.count(ExitReason::Hdsi);
-    let action = reported_data_storage(v, ctx, &fault);
+    let access = if fault.hdsisr & storage::STORE != 0 { Access::Store } else { Access::Load };
+    let action = refused(v, ctx, access, fault.hdsisr, fault.hdar, fault.asdr);
     // A run that ends here names this cause in its last words.
-    if action == Action::Resume {
+    if !matches!(action, Action::End(_)) {
         v.machine.arm_storage_fault();
     }
     action
 }
 
-fn reported_data_storage<M: Power9>(
+/// An access that the second-stage tables have refused: `address` was the effective address.
+fn refused<M: Power9>(
     v: &mut Vcpu<M>,
     ctx: &mut GuestContext,
-    fault: &StorageFault,
+    access: Access,
+    cause: u64,
+    address: u64,
+    asdr: u64,
 ) -> Action {
-    if fault.hdsisr & storage::TABLE_WALK != 0 {
-        // The guest's own tables point at nothing: its page fault, as it would be on bare metal.
-        report::guest_fault(v, ctx, "walk of its own tables", Some(fault.asdr), "page fault");
-        inject::data_storage(&mut v.machine, ctx, fault.hdar, fault.hdsisr & 0xffff_ffff);
-        return Action::Resume;
+    let fetch = access == Access::Fetch;
+    let walk = cause & storage::TABLE_WALK != 0;
+    // The guest's own tables are where they are, whatever they would have translated.
+    let guest = guest_real(asdr, if walk { 0 } else { address });
+    let (class, cure) = match v.shared.reach.is_mapped(guest) {
+        true => (Class::Permission, Cure::NoCode),
+        false => (Class::Hole, Cure::Region),
+    };
+    let access = if walk { Access::Walk } else { access };
+    let told = Told { class, access, cure, cause, address, guest };
+    let answer = if walk { "page fault" } else { "machine check injected" };
+    if let Some(action) = report::fault(v, ctx, &told, answer) {
+        return action;
     }
-    let what = if fault.hdsisr & storage::STORE != 0 { "store" } else { "load" };
-    let address = guest_real(fault.asdr, fault.hdar);
-    report::guest_fault(v, ctx, what, Some(address), "machine check injected");
-    inject::data_machine_check(&mut v.machine, ctx, fault.hdar);
-    nmi::machine_check(v, ctx, Cause::data(fault.hdar, address))
+    let action = match (walk, fetch) {
+        // The guest's own tables point at nothing: its page fault, as it would be on bare metal.
+        (true, true) => {
+            inject::instruction_storage(&mut v.machine, ctx, cause);
+            Action::Resume
+        }
+        (true, false) => {
+            inject::data_storage(&mut v.machine, ctx, address, cause & 0xffff_ffff);
+            Action::Resume
+        }
+        (false, true) => {
+            inject::fetch_machine_check(&mut v.machine, ctx);
+            nmi::machine_check(v, ctx, Cause::fetch(address, guest))
+        }
+        (false, false) => {
+            inject::data_machine_check(&mut v.machine, ctx, address);
+            nmi::machine_check(v, ctx, Cause::data(address, guest))
+        }
+    };
+    report::answered(v, action)
 }
 
 /// The guest real address: its page from ASDR, the rest from the effective address.
@@ -169,35 +200,49 @@ const fn guest_real(asdr: u64, effective: u64) -> u64 {
 fn instruction_storage<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     v.count(ExitReason::Hisi);
     let fault = v.machine.storage_fault();
-    if ctx.msr & storage::TABLE_WALK != 0 {
-        report::guest_fault(v, ctx, "walk of its own tables", Some(fault.asdr), "page fault");
-        let cause = ctx.msr & storage::INSTRUCTION_CAUSES;
-        inject::instruction_storage(&mut v.machine, ctx, cause);
-        return Action::Resume;
-    }
-    let address = guest_real(fault.asdr, ctx.nip);
-    report::guest_fault(v, ctx, "instruction fetch", Some(address), "machine check injected");
-    let cause = Cause::fetch(ctx.nip, address);
-    inject::fetch_machine_check(&mut v.machine, ctx);
-    nmi::machine_check(v, ctx, cause)
+    refused(v, ctx, Access::Fetch, ctx.msr & storage::INSTRUCTION_CAUSES, ctx.nip, fault.asdr)
 }
 
 /// HEA: an instruction that the core does not know.
-fn illegal_instruction<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) {
+fn illegal_instruction<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
+    /// `nop`, read in the wrong byte order.
+    const SWAPPED_NOP: u64 = 0x60;
     v.count(ExitReason::Hea);
-    if ctx.msr & msr::PR == 0 {
-        let heir = v.machine.heir();
-        report::illegal_instruction(v, ctx, heir);
+    if ctx.msr & msr::PR != 0 {
+        inject::program(&mut v.machine, ctx, program::ILLEGAL);
+        return Action::Resume;
     }
-    inject::program(&mut v.machine, ctx, program::ILLEGAL);
+    let heir = v.machine.heir().into();
+    let cure = match v.shared.little_endian {
+        _ if heir != SWAPPED_NOP && ctx.nip != v.shared.entry => Cure::Unknown,
+        true => Cure::BigEndian,
+        false => Cure::LittleEndian,
+    };
+    refuse(v, ctx, Class::Instruction, Access::Instruction, cure, heir)
 }
 
 /// A facility that HFSCR withholds: to the guest it does not exist.
-fn facility_unavailable<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) {
+fn facility_unavailable<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     v.count(ExitReason::HFacUnavailable);
     let facility = v.machine.hfscr() >> 56;
-    report::facility(v, ctx, facility);
+    refuse(v, ctx, Class::Register, Access::Register, Cure::Withheld, facility)
+}
+
+/// An instruction that is refused, whatever it works on.
+fn refuse<M: Power9>(
+    v: &mut Vcpu<M>,
+    ctx: &mut GuestContext,
+    class: Class,
+    access: Access,
+    cure: Cure,
+    cause: u64,
+) -> Action {
+    let told = Told { class, access, cure, cause, address: 0, guest: NOWHERE };
+    if let Some(action) = report::fault(v, ctx, &told, "program interrupt injected") {
+        return action;
+    }
     inject::program(&mut v.machine, ctx, program::ILLEGAL);
+    report::answered(v, Action::Resume)
 }
 
 fn maintenance<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
@@ -205,21 +250,22 @@ fn maintenance<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) -> Action {
     if v.machine.maintenance_interrupt().is_ok() {
         return Action::Resume;
     }
-    report::guest_fault(v, ctx, "maintenance interrupt", None, "not recovered");
+    report::event(v, ctx, Access::Maintenance, "not recovered");
     v.last_words.push(b"a hypervisor maintenance interrupt was not recovered");
     Action::End(End::FirmwareFault)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::{Fake, context, total, vcpu};
+    use super::super::board::StorageFault;
+    use super::super::fake::{Fake, context, served, total, vcpu};
     use super::super::regs::lpcr;
     use super::*;
 
     fn serve_one(v: &mut Vcpu<Fake>, number: u64, msr: u64) -> (Action, GuestContext) {
         let mut ctx = context(number | HSRR_FLAG);
         ctx.msr |= msr;
-        let action = serve(v, &mut ctx);
+        let action = served(v, &mut ctx);
         (action, ctx)
     }
 
@@ -401,7 +447,12 @@ mod tests {
         for _ in 0..100 {
             let _ = serve_one(&mut v, vector::HDSI, 0);
         }
-        let lines = v.machine.output.iter().filter(|byte| **byte == b'\n').count();
-        assert_eq!((lines, count(&v, ExitReason::Hdsi)), (9, 100));
+        let text = String::from_utf8(v.machine.output).expect("text");
+        assert_eq!(text.matches("anchorite: guest load").count(), 8, "{text}");
+        assert_eq!(text.matches("@fault class=hole").count(), 8, "{text}");
+        let counted: Vec<_> = text.lines().filter(|line| line.contains(" so far ")).collect();
+        let counts = [16, 32, 64].map(|n| format!("anchorite: {n} faults so far of class hole"));
+        assert_eq!(counted, counts);
+        assert_eq!(v.row.count[ExitReason::Hdsi.slot()], 100);
     }
 }

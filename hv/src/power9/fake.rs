@@ -12,7 +12,7 @@ use super::regs::{lpcr, msr};
 use super::vcpu::{Shared, State, Vcpu};
 use crate::core::{Action, DateTime, Machine};
 use crate::mem::tests::memory_at;
-use crate::mem::{Gpa, Hpa};
+use crate::mem::{Gpa, Hpa, TableMemory};
 
 /// A queue's memory and its size as a power of two.
 type Page = Option<(Hpa, u32)>;
@@ -38,6 +38,7 @@ pub struct Fake {
     pub ciabr: u64,
     pub cannot_relocate: bool,
     pub process_table: u64,
+    pub pid: u64,
     pub invalidated: Vec<(Option<u32>, bool)>,
     pub idled: u32,
     /// How long it sleeps each time.
@@ -151,6 +152,10 @@ impl Power9 for Fake {
 
     fn set_process_table(&mut self, entry: u64) {
         self.process_table = entry;
+    }
+
+    fn process(&self) -> (u64, u64) {
+        (self.process_table, self.pid)
     }
 
     fn invalidate(&mut self, pid: Option<u32>, page_walk_cache: bool) {
@@ -288,10 +293,17 @@ pub fn vcpu_of(vcpus: u32) -> Vcpu<Fake> {
     manifest.timebase_hz = 1000 * TICKS_PER_MS;
     manifest.parts[0].kind = anchorite_spec::manifest::PART_RTAS;
     (manifest.parts[0].dest, manifest.parts[0].memory_size) = (RTAS, 0x1000);
-    let shared = Box::leak(Box::new(Shared::new(&manifest, memory_at(RAM.0, ram))));
+    let shared =
+        Box::leak(Box::new(Shared::new(&manifest, memory_at(RAM.0, ram), TableMemory::NONE)));
     shared.states.lock()[0] = State::Running;
     let row = Box::leak(Box::new(Ledger::EMPTY.row[0]));
-    Vcpu::new(0, Fake { lpcr: lpcr::GUEST, ..Fake::default() }, shared, row)
+    Vcpu::new(
+        0,
+        Fake { lpcr: lpcr::GUEST, ..Fake::default() },
+        shared,
+        row,
+        Box::leak(Box::default()),
+    )
 }
 
 /// Gives back what [`vcpu_of`] has leaked.
@@ -313,6 +325,13 @@ pub fn free(v: Vcpu<Fake>) {
 /// A vCPU in supervisor state about to leave by `vector`.
 pub fn context(vector: u64) -> GuestContext {
     GuestContext { vector, nip: 0x4000, msr: msr::SF | msr::ME | msr::RI, ..GuestContext::EMPTY }
+}
+
+/// Serves an exit as the firmware does: a fault that was answered is explained.
+pub fn served(v: &mut Vcpu<Fake>, ctx: &mut GuestContext) -> Action {
+    let action = super::exits::serve(v, ctx);
+    let _ = super::report::explain(v, ctx);
+    if action == Action::Explain { Action::Resume } else { action }
 }
 
 /// A vCPU that has just executed `sc 1` with these r3, r4, ….

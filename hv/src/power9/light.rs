@@ -25,6 +25,17 @@ pub type Calls = [Option<Light>; SLOTS + 1];
 /// The place of numbers that have no own.
 pub const UNKNOWN: usize = SLOTS;
 
+/// Reasons of calls that are answered so.
+pub const LEAN: [ExitReason; 7] = [
+    ExitReason::HPutTermChar,
+    ExitReason::HCede,
+    ExitReason::HConfer,
+    ExitReason::HProd,
+    ExitReason::HPollPending,
+    ExitReason::HSetMode,
+    ExitReason::HcallUnknown,
+];
+
 /// The calls for a machine.
 #[must_use]
 pub const fn table<M: Power9>() -> Calls {
@@ -129,6 +140,13 @@ mod tests {
         let served = papr::SERVED.iter().map(|call| call.number);
         let found: Vec<u64> = served.filter(|number| light(*number)).collect();
         assert_eq!(found, [0x58, 0xe0, 0xe4, 0xe8, 0x1d8, 0x31c]);
+        let reason = |call: super::super::hcall::Hcall<Fake>| match call.handler {
+            Handler::Light(..) => Some(call.reason),
+            Handler::Full(_) => None,
+        };
+        let reasons =
+            calls::<Fake>().into_iter().filter_map(reason).chain([ExitReason::HcallUnknown]);
+        assert_eq!(reasons.collect::<Vec<_>>(), LEAN, "what reports call so");
         assert!(light(0x150) && light(0) && table[UNKNOWN].is_some(), "nobody serves these");
         assert!(H_RTAS / 4 > UNKNOWN as u64, "the vectors look for it behind the table");
     }

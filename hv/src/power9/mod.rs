@@ -28,6 +28,7 @@ pub mod regs;
 pub mod report;
 pub mod rtas;
 pub mod vcpu;
+pub mod walk;
 pub mod watchdog;
 
 pub use board::Power9;

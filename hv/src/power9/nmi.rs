@@ -239,8 +239,7 @@ pub fn system_reset<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext) {
 #[cfg(test)]
 mod tests {
     use super::super::board::StorageFault;
-    use super::super::exits::serve;
-    use super::super::fake::{Fake, RTAS, context, vcpu, vcpu_of};
+    use super::super::fake::{Fake, RTAS, context, served, vcpu, vcpu_of};
     use super::super::regs::{storage, vector};
     use super::*;
 
@@ -256,7 +255,7 @@ mod tests {
         v.machine.fault = StorageFault { hdar, hdsisr: storage::NO_TRANSLATION, asdr };
         let mut ctx = context(number);
         ctx.gpr[3] = 0x1122_3344_5566_7788;
-        (serve(v, &mut ctx), ctx)
+        (served(v, &mut ctx), ctx)
     }
 
     #[test]
@@ -330,7 +329,7 @@ mod tests {
         v.machine.dar_dsisr = (0x99, 0x0400);
         let mut ctx = context(vector::MACHINE_CHECK);
         ctx.msr |= 1 << 21;
-        assert_eq!((serve(&mut v, &mut ctx), ctx.nip), (Action::Resume, 0x2000));
+        assert_eq!((served(&mut v, &mut ctx), ctx.nip), (Action::Resume, 0x2000));
         assert_eq!(words(&v, RTAS + 0x400 + 48), [0x0482_0000, 0, 0, 0x99]);
     }
 }

@@ -73,6 +73,8 @@ pub mod storage {
     pub const NO_TRANSLATION: u64 = 0x4000_0000;
     /// The access is not allowed.
     pub const PROTECTION: u64 = 0x0800_0000;
+    /// The page holds no instructions (instruction side only).
+    pub const NO_EXECUTION: u64 = 0x1000_0000;
     /// The access was a store (data side only).
     pub const STORE: u64 = 0x0200_0000;
     /// The access was the guest's own table walk.

@@ -18,10 +18,11 @@ use super::nmi::Nmi;
 use super::regs::{lpcr, msr};
 use super::watchdog::{self, Watchdogs};
 use crate::core::ConsoleTail;
-use crate::core::end::Text;
+use crate::core::fault::{Fault, Trail};
 use crate::core::report::{Reach, Reports};
+use crate::core::text::Text;
 use crate::core::watchdog::{Seen, Watchdog};
-use crate::mem::{Gpa, GuestCounter, GuestMemory};
+use crate::mem::{Gpa, GuestCounter, GuestMemory, TableMemory};
 
 /// Where a vCPU is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +99,12 @@ pub struct Shared {
     pub memory: GuestMemory,
     /// What the guest can reach.
     pub reach: Reach,
+    /// The tables that say so.
+    pub tables: TableMemory,
+    /// Host real address of their root.
+    pub root: u64,
+    /// Guest real address of the guest's first instruction.
+    pub entry: u64,
     /// How many vCPUs there are.
     pub vcpus: usize,
     /// The vCPUs.
@@ -121,10 +128,10 @@ pub struct Shared {
     /// The console, and the end of what the guest wrote to it. Held for a whole line or call, so that
     /// no two are mixed.
     pub console: Lock<ConsoleTail>,
-    /// Reports so far, by the exit's reason.
+    /// Reports so far.
     pub reports: Reports,
     /// vCPUs begin little-endian.
-    little_endian: bool,
+    pub little_endian: bool,
     /// The bits of LPCR that the guest decides, for all its vCPUs: [`MODE`].
     mode: AtomicU64,
 }
@@ -136,7 +143,7 @@ const MODE: u64 = lpcr::ILE | lpcr::AIL_3 | lpcr::GTSE;
 impl Shared {
     /// The guest that `manifest` describes: its first vCPU about to start, the others stopped.
     #[must_use]
-    pub fn new(manifest: &Manifest, memory: GuestMemory) -> Self {
+    pub fn new(manifest: &Manifest, memory: GuestMemory, tables: TableMemory) -> Self {
         let little_endian = manifest.guest_little_endian != 0;
         let seat = || Seat {
             prodded: AtomicBool::new(false),
@@ -150,6 +157,9 @@ impl Shared {
         Self {
             memory,
             reach: Reach::new(manifest),
+            tables,
+            root: manifest.table_root,
+            entry: manifest.guest_entry,
             vcpus: (manifest.vcpus as usize).min(VCPUS),
             seats: [(); VCPUS].map(|()| seat()),
             states: Lock::new(first_states(manifest)),
@@ -161,7 +171,7 @@ impl Shared {
             timebase_hz: manifest.timebase_hz,
             cores: manifest.cores,
             console: Lock::new(ConsoleTail::new()),
-            reports: Reports::new(),
+            reports: Reports::new(manifest),
             little_endian,
             mode: AtomicU64::new(first_mode(little_endian)),
         }
@@ -240,13 +250,23 @@ pub struct Vcpu<M> {
     /// Timebase ticks that the exit being served was asleep, if anybody counts them.
     pub slept: u64,
     /// Text for the epitaph, once a handler has ended the run.
-    pub last_words: Text,
+    pub last_words: &'static mut Text,
+    /// A fault of the guest's that was answered and is to be explained.
+    pub fault: Option<Fault>,
+    /// The last exits.
+    pub trail: Trail,
 }
 
 impl<M> Vcpu<M> {
     /// A vCPU before its first entry.
     #[must_use]
-    pub fn new(index: usize, machine: M, shared: &'static Shared, row: &'static mut Row) -> Self {
+    pub fn new(
+        index: usize,
+        machine: M,
+        shared: &'static Shared,
+        row: &'static mut Row,
+        last_words: &'static mut Text,
+    ) -> Self {
         Self {
             index,
             machine,
@@ -257,7 +277,9 @@ impl<M> Vcpu<M> {
             timer: watchdog::NEVER,
             seen: Seen::NOTHING,
             slept: 0,
-            last_words: Text::new(),
+            last_words,
+            fault: None,
+            trail: Trail::new(),
         }
     }
 
@@ -377,7 +399,8 @@ impl<M: Power9> Vcpu<M> {
         self.timer = watchdog::NEVER;
         self.machine.set_timer(watchdog::NEVER);
         self.reason = None;
-        self.last_words = Text::new();
+        self.last_words.clear();
+        (self.fault, self.trail) = (None, Trail::new());
         self.seat().renew.store(false, Ordering::SeqCst);
     }
 

@@ -11,7 +11,6 @@
 //! The firmware's ([`crate::core::watchdog`]) is fed by whatever starts one of the guest's, as
 //! pseries-wdt does again and again; or each vCPU looks at itself when its decrementer comes. One that
 //! sleeps in H_CEDE is woken for it, and cedes again if it lives.
-use core::fmt::Write;
 use core::sync::atomic::Ordering;
 
 use anchorite_spec::{End, ExitReason};
@@ -22,7 +21,7 @@ use super::hcall::{HcallError, HcallResult, done};
 use super::report;
 use super::vcpu::Vcpu;
 use crate::core::Action;
-use crate::core::end::Text;
+use crate::core::text::Text;
 pub use crate::core::watchdog::NEVER;
 use crate::core::watchdog::Signs;
 
@@ -160,7 +159,7 @@ pub fn serve<M: Power9>(v: &mut Vcpu<M>) -> Action {
         OnExpiry::Dump => ("system reset", None),
     };
     let mut text = Text::new();
-    let _ = write!(text, "the guest's watchdog {} has expired: {what}", index + 1);
+    text.f("the guest's watchdog %d has expired: %s", &[what], &[index as u64 + 1]);
     report::notice(v, &text);
     match end {
         Some(end) => {

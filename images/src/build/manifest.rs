@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Writes down what an image holds.
 use anchorite_spec::manifest::{
-    Arm64, EARLIER_RANGES, FORWARD, MAGIC, MAPPINGS, Mapping, Name, PARTS, Part, RAM_RANGES, VCPUS,
-    VERSION,
+    Arm64, EARLIER_RANGES, FORWARD, MAGIC, MAPPINGS, Mapping, Name, PARTS, Part, RAM_RANGES,
+    SPARE_AS_GUEST, VCPUS, VERSION,
 };
 use anchorite_spec::trust::UNSIGNED;
 use anchorite_spec::{Manifest, Range, Trust};
@@ -20,6 +20,8 @@ use super::tree::GuestTree;
 use crate::config::Loaded;
 use crate::config::checked::Config;
 use crate::config::overrides::Override;
+use crate::config::platform::Platform;
+use crate::config::space::lowest_free;
 use crate::image::{digest, hex};
 
 /// What the manifest is written from.
@@ -83,6 +85,8 @@ impl Facts<'_> {
             watchdog_action: config.watchdog.map_or(0, |watchdog| watchdog.action),
             watchdog_budget: config.watchdog.map_or(0, |watchdog| watchdog.budget),
             watchdog_looks: config.watchdog.is_some_and(|watchdog| watchdog.looks).into(),
+            on_fault: guest.on_fault,
+            spare: spare(config),
             pvr: config.pvr,
             pvr_mask: config.pvr_mask,
             timebase_hz: platform.timebase_hz,
@@ -130,6 +134,21 @@ impl Facts<'_> {
         }
         lines
     }
+}
+
+/// RAM for a region of guest memory that a report names.
+fn spare(config: &Config) -> u64 {
+    const SIZE: u64 = 0x1_0000;
+    let (guest, platform) = (&config.guest, &config.platform);
+    // Devices that move data take the addresses that the guest knows.
+    if guest.its || guest.devices.iter().any(|device| device.value.dma_trusted) {
+        return SPARE_AS_GUEST;
+    }
+    let Platform { vectors, load_window, earlier, .. } = *platform;
+    let mut owned =
+        vec![vectors, load_window, earlier, platform.handed_tree(), config.firmware.value];
+    owned.extend(guest.memory.iter().map(|memory| memory.value.host));
+    lowest_free(SIZE, &owned, &config.ram).unwrap_or(0)
 }
 
 /// SHA-256 over the digests of everything that decides an image's bytes, its signature apart.

@@ -2,6 +2,7 @@
 //! A board config that has been judged: what the builder works from.
 use anchorite_hv::arm64::features::Hidden;
 use anchorite_spec::Range;
+use anchorite_spec::manifest::FAULT_CLASSES;
 
 use super::platform::Platform;
 use super::source::Span;
@@ -118,6 +119,8 @@ pub struct Guest {
     pub hwrng: bool,
     /// When it is restarted in place.
     pub restart: Restart,
+    /// What becomes of it when it makes a fault, by the fault's class: the manifest's numbers.
+    pub on_fault: [u8; FAULT_CLASSES],
     /// How the payload is packed.
     pub compression: Compression,
     /// The kernel's format.

@@ -13,7 +13,7 @@ pub mod platform;
 pub mod raw;
 mod rules;
 mod source;
-mod space;
+pub mod space;
 pub mod structure;
 mod syntax;
 pub mod units;

@@ -208,6 +208,9 @@ pub struct RawGuest {
     /// `end`.
     #[schemars(with = "Option<String>")]
     pub on_panic: Field<String>,
+    /// What becomes of a guest that makes a fault, by the fault's class.
+    #[schemars(with = "Option<RawOnFault>")]
+    pub on_fault: Field<RawOnFault>,
     /// Restarts after which the run ends with code 15 instead. Only with `restart`. Default: no limit.
     #[schemars(with = "Option<i64>", range(min = 1))]
     pub restart_budget: Field<i64>,
@@ -240,6 +243,26 @@ pub struct RawGuest {
     /// Devices whose registers the guest reaches directly.
     #[schemars(with = "Option<Vec<RawDevice>>")]
     pub device: Field<Vec<Spanned<RawDevice>>>,
+}
+
+/// What becomes of a guest that makes a fault.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawOnFault {
+    /// For an access to nothing: `inject`, the guest gets the architecture's own fault; `restart`, it
+    /// starts again from the image; `stop`, the run ends with code 11; `power-off`, it ends as if the
+    /// guest had asked for it. Default: `inject`.
+    #[schemars(with = "Option<String>")]
+    pub hole: Field<String>,
+    /// The same for an access that the region does not allow.
+    #[schemars(with = "Option<String>")]
+    pub permission: Field<String>,
+    /// The same for an instruction that the guest does not have, outside its programs.
+    #[schemars(with = "Option<String>")]
+    pub instruction: Field<String>,
+    /// The same for a register or facility that the guest does not have, outside its programs.
+    #[schemars(with = "Option<String>")]
+    pub register: Field<String>,
 }
 
 /// The guest's interrupt controller (XIVE).

@@ -95,16 +95,23 @@ fn conflict(space: &Space<'_>, first: &Owner, second: &Owner) -> Option<Diagnost
 
 /// The lowest aligned address at which the range would meet no other owner.
 fn free_above(moved: &Owner, space: &Space<'_>) -> Option<u64> {
-    let align = 1u64 << moved.range.size.trailing_zeros().clamp(16, 30);
     let others = space.owners.iter().filter(|owner| !std::ptr::eq(*owner, moved));
-    let ends = others.clone().filter_map(|owner| owner.range.end());
-    let starts = space.limits.iter().map(|limit| limit.base);
+    let others: Vec<Range> = others.map(|owner| owner.range).collect();
+    lowest_free(moved.range.size, &others, space.limits)
+}
+
+/// The lowest aligned address of that many bytes which nobody owns.
+#[must_use]
+pub fn lowest_free(size: u64, owned: &[Range], limits: &[Range]) -> Option<u64> {
+    let align = 1u64 << size.trailing_zeros().clamp(16, 30);
+    let ends = owned.iter().filter_map(|range| range.end());
+    let starts = limits.iter().map(|limit| limit.base);
     ends.chain(starts)
         .filter_map(|base| base.checked_next_multiple_of(align))
         .filter(|base| {
-            let wanted = Range::new(*base, moved.range.size);
-            space.limits.iter().any(|limit| limit.contains(wanted))
-                && !others.clone().any(|owner| owner.range.overlaps(wanted))
+            let wanted = Range::new(*base, size);
+            limits.iter().any(|limit| limit.contains(wanted))
+                && !owned.iter().any(|range| range.overlaps(wanted))
         })
         .min()
 }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What an inspection found, for people and for programs.
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::mem::offset_of;
 
+use anchorite_hv::core::fault::Class;
 use anchorite_spec::manifest::{
-    CODEC_NONE, IMAGE_OFFSET, MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, MAP_WITHIN, Mapping, PART_INITRD,
-    PART_KERNEL, PART_LOADER, PART_TABLES, PERM_DMA, PERM_R, PERM_W, PERM_X, Part, SPACE_GUEST,
-    SPACE_HOST, WATCHDOG_POWERS_OFF, WATCHDOG_RESTARTS, WATCHDOG_STOPS, codec_name,
+    CODEC_NONE, IMAGE_OFFSET, MAP_BOOT_LEAF, MAP_DEVICE, MAP_RAM, MAP_WITHIN, Mapping, ON_FAULT,
+    PART_INITRD, PART_KERNEL, PART_LOADER, PART_TABLES, PERM_DMA, PERM_R, PERM_W, PERM_X, Part,
+    SPACE_GUEST, SPACE_HOST, WATCHDOG_POWERS_OFF, WATCHDOG_RESTARTS, WATCHDOG_STOPS, codec_name,
     mitigations_name, part_name,
 };
 use anchorite_spec::{Form, Manifest, Range};
@@ -289,6 +291,12 @@ fn memory(out: &mut String, manifest: &Manifest) -> std::fmt::Result {
         };
         writeln!(out, "  watchdog       {action} after {seconds} s without {progress}{budget}")?;
     }
+    let by_fault = on_fault(manifest).filter(|(_, policy)| *policy != ON_FAULT[0]);
+    let by_fault: Vec<String> =
+        by_fault.map(|(class, policy)| format!("{class} {policy}")).collect();
+    if !by_fault.is_empty() {
+        writeln!(out, "  on fault       {}", by_fault.join("; "))?;
+    }
     if manifest.arm64.forced_write_back != 0 {
         writeln!(out, "  memory         cached in any case (FEAT_S2FWB)")?;
     }
@@ -312,6 +320,7 @@ fn restart_json(manifest: &Manifest) -> Value {
     json!({
         "on_reboot": end_or_restart(manifest.restart_on_reboot),
         "on_panic": end_or_restart(manifest.restart_on_panic),
+        "on_fault": on_fault(manifest).collect::<BTreeMap<_, _>>(),
         "budget": (manifest.restart_budget != 0).then_some(manifest.restart_budget),
     })
 }
@@ -333,6 +342,14 @@ fn watchdog_json(manifest: &Manifest) -> Value {
             "timeout": manifest.watchdog_seconds, "action": action, "progress": progress,
             "budget": (manifest.watchdog_budget != 0).then_some(manifest.watchdog_budget),
         })
+    })
+}
+
+/// What becomes of the guest, by the class of a fault.
+fn on_fault(manifest: &Manifest) -> impl Iterator<Item = (&'static str, &'static str)> + '_ {
+    Class::ALL.into_iter().map(|class| {
+        let number = usize::from(manifest.on_fault[class as usize]);
+        (class.name(), ON_FAULT.get(number).copied().unwrap_or("?"))
     })
 }
 

@@ -289,6 +289,13 @@ impl Machine for PowerNv {
         taken != 0 && pending.keep(&bytes[taken.min(bytes.len())..])
     }
 
+    fn console_print(&mut self, bytes: &[u8]) {
+        let below = &self.board.below;
+        if self.board.pending.lock().flush(below) {
+            below.console_print(bytes);
+        }
+    }
+
     fn console_read(&mut self, buffer: &mut [u8]) -> usize {
         self.board.below.console_read(buffer)
     }
@@ -391,6 +398,11 @@ impl Power9 for PowerNv {
     fn set_process_table(&mut self, entry: u64) {
         self.board.process_table.store(entry.to_be(), Ordering::Relaxed);
         cpu::tlb_invalidate(LPID, None, Scope::All);
+    }
+
+    fn process(&self) -> (u64, u64) {
+        let entry = u64::from_be(self.board.process_table.load(Ordering::Relaxed));
+        (entry, mfspr::<{ spr::PIDR }>())
     }
 
     fn invalidate(&mut self, pid: Option<u32>, page_walk_cache: bool) {

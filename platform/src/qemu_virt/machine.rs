@@ -88,8 +88,7 @@ impl Arm64 for Virt {
         cpu::id_register(crm, op2)
     }
 
-    fn translate(&mut self, address: u64, write: bool, user: bool) -> Option<u64> {
-        const FAILED: u64 = 1;
+    fn look_up(&mut self, address: u64, write: bool, user: bool) -> u64 {
         let kept = read_register!("par_el1");
         // SAFETY: looks an address up in the guest's tables; PAR_EL1 is put back.
         unsafe {
@@ -104,7 +103,19 @@ impl Arm64 for Virt {
         let par = read_register!("par_el1");
         // SAFETY: as above.
         unsafe { write_register!("par_el1", kept) };
-        (par & FAILED == 0).then_some(par & 0x000f_ffff_ffff_f000)
+        par
+    }
+
+    fn guest_registers(&self) -> [(&'static str, u64); 7] {
+        [
+            ("sp_el0", read_register!("sp_el0")),
+            ("sp_el1", read_register!("sp_el1")),
+            ("sctlr", read_register!("sctlr_el1")),
+            ("tcr", read_register!("tcr_el1")),
+            ("ttbr0", read_register!("ttbr0_el1")),
+            ("ttbr1", read_register!("ttbr1_el1")),
+            ("vbar", read_register!("vbar_el1")),
+        ]
     }
 
     fn vectors(&self) -> (u64, u64) {

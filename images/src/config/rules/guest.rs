@@ -36,6 +36,7 @@ impl Rules<'_> {
             cmdline: self.cmdline(&raw.cmdline),
             hwrng: raw.hwrng.as_ref().is_some_and(|hwrng| *hwrng.get_ref()),
             restart: self.restart(raw),
+            on_fault: self.on_fault(raw),
             compression,
             format: self.format(raw),
             little_endian: self.word("endian", &raw.endian, Some(false), &endians),

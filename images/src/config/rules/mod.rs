@@ -19,6 +19,7 @@ use std::collections::HashSet;
 
 use anchorite_hv::arm64::features::Hidden;
 use anchorite_spec::Range;
+use anchorite_spec::manifest::FAULT_CLASSES;
 
 use super::checked::{
     Compression, Config, Device, Flash, Format, Guest, GuestFiles, Memory, Placed, Restart,
@@ -123,6 +124,7 @@ struct GuestDraft {
     cmdline: String,
     hwrng: bool,
     restart: Option<RestartDraft>,
+    on_fault: [u8; FAULT_CLASSES],
     compression: Option<Compression>,
     format: Option<Format>,
     little_endian: Option<bool>,
@@ -164,6 +166,7 @@ impl GuestDraft {
             cmdline: self.cmdline,
             hwrng: self.hwrng,
             restart: self.restart.map_or_else(Restart::default, |restart| restart.value),
+            on_fault: self.on_fault,
             compression: self.compression?,
             format: self.format?,
             little_endian: self.little_endian?,

@@ -1,15 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! When the guest is restarted in place, and what that takes.
-use anchorite_spec::manifest::WATCHDOG_RESTARTS;
+use anchorite_hv::core::fault::Class;
+use anchorite_spec::manifest::{
+    FAULT_CLASSES, ON_FAULT, ON_FAULT_INJECT, ON_FAULT_RESTART, WATCHDOG_RESTARTS,
+};
+use toml::Spanned;
 
 use super::values::Word;
 use super::{GuestDraft, Rules};
 use crate::config::checked::{Placed, Restart};
 use crate::config::diagnostic::Diagnostic;
-use crate::config::raw::{Field, RawGuest};
+use crate::config::raw::{Field, RawGuest, RawOnFault};
 
 /// A guest that is restarted, and where the config says so.
 pub(super) type RestartDraft = Placed<Restart>;
+
+/// The keys of `guest.on_fault`.
+fn fields(raw: &RawOnFault) -> [(Class, &Field<String>); Class::ALL.len()] {
+    [
+        (Class::Hole, &raw.hole),
+        (Class::Permission, &raw.permission),
+        (Class::Instruction, &raw.instruction),
+        (Class::Register, &raw.register),
+    ]
+}
 
 impl Rules<'_> {
     /// `None` for a guest whose first end is the last.
@@ -22,6 +36,11 @@ impl Rules<'_> {
         let silence = self.watchdog.as_ref();
         let silence = silence.filter(|watchdog| watchdog.value.action == WATCHDOG_RESTARTS);
         let span = span.or_else(|| silence.map(|watchdog| watchdog.span.clone()));
+        let by_fault = raw.on_fault.iter().flat_map(|table| fields(table.get_ref()));
+        let by_fault = by_fault.flat_map(|(_, field)| field);
+        let restarts =
+            |word: &&Spanned<String>| word.get_ref() == ON_FAULT[ON_FAULT_RESTART as usize];
+        let span = span.or_else(|| Some(by_fault.into_iter().find(restarts)?.span()));
         let budget = raw.restart_budget.as_ref().map_or(Some(0), |written| {
             let count = u32::try_from(*written.get_ref()).ok().filter(|count| *count > 0);
             let (title, label, help) = match (count, &span) {
@@ -29,7 +48,7 @@ impl Rules<'_> {
                 (None, _) => (
                     "`restart_budget` is a number from 1 on",
                     format!("this is {}", written.get_ref()),
-                    "leave it out for no limit, or `on_reboot` and `on_panic` for no restart",
+                    "leave it out for no limit; for no restart leave out what asks for one",
                 ),
                 (_, None) => (
                     "`restart_budget` is only for a guest that is restarted",
@@ -42,6 +61,18 @@ impl Rules<'_> {
         });
         let budget = budget.unwrap_or_default();
         Some(Placed { value: Restart { on_reboot, on_panic, budget }, span: span? })
+    }
+
+    /// What becomes of the guest by the class of a fault.
+    pub(super) fn on_fault(&mut self, raw: &RawGuest) -> [u8; FAULT_CLASSES] {
+        let mut policies = [ON_FAULT_INJECT; FAULT_CLASSES];
+        let words: [Word<u8>; ON_FAULT.len()] =
+            std::array::from_fn(|number| Word::Works(ON_FAULT[number], number as u8));
+        for (class, field) in raw.on_fault.iter().flat_map(|table| fields(table.get_ref())) {
+            let policy = self.word(class.name(), field, Some(ON_FAULT_INJECT), &words);
+            policies[class as usize] = policy.unwrap_or(ON_FAULT_INJECT);
+        }
+        policies
     }
 
     fn end_or_restart(&mut self, key: &str, field: &Field<String>) -> bool {

@@ -14,6 +14,7 @@ mod attack;
 mod board;
 mod calls;
 mod console;
+mod faults;
 #[path = "../../common/forge.rs"]
 mod forge;
 mod forms;
@@ -59,6 +60,7 @@ extern "C" fn probe_main(tree: u64, others: u64) -> ! {
     mmu::prepare();
     mmu::turn(true);
     ids::tell(tree);
+    faults::run(tree);
     interrupts::keep_one_pending(0);
     lives::live(tree);
     silence::run(tree);

@@ -13,6 +13,7 @@ mod console;
 mod coverage;
 #[path = "../../common/forge.rs"]
 mod forge;
+mod faults;
 mod hcall;
 #[path = "../../common/hex.rs"]
 mod hex;
@@ -55,6 +56,7 @@ extern "C" fn probe_main(tree: u64, big_endian: u64) -> ! {
     say!("probe begins, entered {}", if big_endian == 1 { "big-endian" } else { "little-endian" });
     entry(tree, big_endian == 1);
     lives::live();
+    faults::run(tree);
     if tree::asked_for(tree, "only=nested-machine-check") {
         nmi::nested();
     }

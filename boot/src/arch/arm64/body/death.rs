@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! How a run ends: the epitaph first, then all other vCPUs are stopped, then the console, then the
 //! machine's power. The first vCPU that ends the run does all of it.
-use core::fmt::Write;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use anchorite_hv::arm64::board::Arm64;
 use anchorite_hv::arm64::context::FaultFrame;
 use anchorite_hv::arm64::report::own_fault;
-use anchorite_hv::arm64::{GuestContext, exits};
-use anchorite_hv::core::end::{Text, write_epitaph};
+use anchorite_hv::arm64::{GuestContext, exits, report};
+use anchorite_hv::core::end::write_epitaph;
+use anchorite_hv::core::text::Text;
 use anchorite_hv::core::{Action, Last};
 use anchorite_platform::qemu_virt::cpu;
 use anchorite_platform::qemu_virt::machine::silence;
@@ -29,21 +29,21 @@ const SYSTEM_RESET: u64 = 0x8400_0009;
 /// The vCPU that dies, plus one; 0 while all live.
 static DYING: AtomicUsize = AtomicUsize::new(0);
 
-/// The slow handler: serves an exit that needs all registers, or ends the run with them.
+/// The slow handler: serves an exit that needs all registers, explains a fault, or ends the run.
 pub extern "C" fn with_frame(ctx: &mut GuestContext) {
     let index = index_of(ctx);
     // SAFETY: a vCPU's exits do not nest, and only its own CPU is here.
     let Some(vcpu) = (unsafe { CPUS[index].as_mut() }) else {
         die(index, End::FirmwareFault, &of_guest(index, ctx), b"an exit before the vCPU stood")
     };
-    let end = match take_end(index) {
-        Some(end) => end,
-        None => match exits::serve(vcpu, ctx) {
-            Action::Resume | Action::Begin => return,
-            Action::End(end) => end,
-        },
+    let action = match take_end(index) {
+        Some(end) => Action::End(end),
+        None if vcpu.fault.is_some() => Action::Explain,
+        None => exits::serve(vcpu, ctx),
     };
-    let judged = image().map_or(Some(end), |(_, manifest)| again::ends(manifest, end));
+    let asked = report::explain(vcpu, ctx);
+    let Action::End(end) = action else { return };
+    let judged = image().map_or(Some(end), |(_, manifest)| again::ends(manifest, end, asked));
     let Some(end) = judged else { restart::begin(index, end) };
     let mut last = of_guest(index, ctx);
     let fault = vcpu.machine.fault();
@@ -75,12 +75,10 @@ fn of_guest(index: usize, ctx: &GuestContext) -> Last {
 pub extern "C" fn firmware_fault(frame: &FaultFrame) -> ! {
     let mut text = Text::new();
     let (vector, esr) = (frame.vector, frame.esr);
-    let _ = write!(
-        text,
-        "exception {vector:#x}, {} (ESR {esr:#x}), in the firmware at {:#x}, address {:#x}",
-        own_fault(vector, esr),
-        frame.pc,
-        frame.far
+    text.f(
+        "exception %x, %s (ESR %x), in the firmware at %x, address %x",
+        &[own_fault(vector, esr)],
+        &[vector, esr, frame.pc, frame.far],
     );
     let index = own_index();
     let mut gpr = [0; 32];

@@ -20,8 +20,9 @@ use anchorite_hv::arm64::features::Hidden;
 use anchorite_hv::arm64::regs::pstate;
 use anchorite_hv::arm64::vcpu::ON;
 use anchorite_hv::arm64::{Shared, Vcpu, exits, gic};
+use anchorite_hv::core::text::Text;
 use anchorite_hv::core::{Action, report};
-use anchorite_hv::mem::GuestMemory;
+use anchorite_hv::mem::{GuestMemory, TableMemory};
 pub use anchorite_platform::qemu_virt::BootInfo;
 use anchorite_platform::qemu_virt::el2::{self, Guest};
 use anchorite_platform::qemu_virt::machine::Gic;
@@ -34,7 +35,9 @@ use anchorite_spec::manifest::{
 use anchorite_spec::{ExitReason, Manifest, Range};
 use anchorite_tables::stage1::{MAIR, SCTLR, Stage1, Use};
 use anchorite_tables::stage2::Stage2;
-use state::{CONTEXTS, CPUS, EL2_TABLES, FAULT_STACKS, SHARED, STACKS, STARTS, index_of};
+use state::{
+    CONTEXTS, CPUS, EL2_TABLES, FAULT_STACKS, LAST_WORDS, SHARED, STACKS, STARTS, index_of,
+};
 
 use crate::own::LEDGER;
 use crate::{known, phases, stopping, timing};
@@ -60,9 +63,11 @@ extern "C" fn body_main(info: &'static BootInfo) -> ! {
     // SAFETY: the builder checked that guest RAM meets nothing of the firmware, and the loader that
     // the machine has it. No slice of it is ever made here: the firmware does not map it.
     let memory = unsafe { GuestMemory::new(manifest.mappings()) };
+    // SAFETY: the tables are mapped above, and only read.
+    let tables = unsafe { TableMemory::new(manifest.tables) };
     // SAFETY: as above, once.
     unsafe {
-        let shared = SHARED.insert(Shared::new(manifest, memory, &info.mpidr));
+        let shared = SHARED.insert(Shared::new(manifest, memory, tables, &info.mpidr));
         seat_vcpus(manifest, shared, ttbr);
     }
     let before = cpu::counter();
@@ -75,8 +80,10 @@ extern "C" fn body_main(info: &'static BootInfo) -> ! {
     }
     // SAFETY: taken once on each CPU, by itself.
     if let Some(vcpu) = unsafe { CPUS[0].as_mut() } {
-        let text = format_args!("guest entered at {:#x}", manifest.guest_entry);
-        report::line(&mut vcpu.machine, &text);
+        let mut text = Text::new();
+        text.push(b"guest entered at ");
+        text.f("%x", &[], &[manifest.guest_entry]);
+        report::line(&mut vcpu.machine, text.as_bytes());
     }
     // SAFETY: the vCPU stands, and this is its CPU; nothing has been counted yet.
     unsafe {
@@ -169,7 +176,7 @@ fn publish(copy: u64, manifest: &Manifest) {
 unsafe fn seat_vcpus(manifest: &Manifest, shared: &'static Shared, ttbr: u64) {
     let starts = STARTS.get().cast::<SecondaryStart>();
     // SAFETY: the UART is the board's, mapped above; nothing refers to these statics yet, and each
-    // vCPU gets a row of its own.
+    // vCPU gets a row and words of its own.
     unsafe {
         let ledger = LEDGER.get();
         (*ledger).open(manifest.vcpus, read_register!("cntfrq_el0"));
@@ -186,7 +193,13 @@ unsafe fn seat_vcpus(manifest: &Manifest, shared: &'static Shared, ttbr: u64) {
             let row = &mut *row;
             let full = manifest.debug_fault != DEBUG_FAULT_NONE || shared.has_more_calls();
             ctx.calls_in_full = full.into();
-            CPUS[index].insert(Vcpu::new(index, machine, shared, row));
+            CPUS[index].insert(Vcpu::new(
+                index,
+                machine,
+                shared,
+                row,
+                &mut *LAST_WORDS[index].get(),
+            ));
             if manifest.timing != 0 {
                 timing::start(index, cpu::counter());
             }
@@ -306,6 +319,7 @@ extern "C" fn handle_exit(ctx: &mut GuestContext) -> u64 {
     }
     match exits::serve(vcpu, ctx) {
         Action::Resume | Action::Begin => context::RESUME,
+        Action::Explain => context::FULL_FRAME,
         Action::End(end) => {
             known::note_end(index, end);
             context::FULL_FRAME

@@ -3,6 +3,7 @@
 //! what all share.
 use anchorite_hv::arm64::context::SecondaryStart;
 use anchorite_hv::arm64::{GuestContext, Shared, Vcpu};
+use anchorite_hv::core::text::Text;
 use anchorite_platform::qemu_virt::Virt;
 use anchorite_spec::manifest::VCPUS;
 
@@ -19,6 +20,8 @@ pub struct Tables(pub [[u64; 512]; TABLES]);
 pub static CONTEXTS: Own<[GuestContext; VCPUS]> = Own::new([GuestContext::EMPTY; VCPUS]);
 /// Each vCPU, once it stands.
 pub static CPUS: [Late<Vcpu<Virt>>; VCPUS] = [const { Late::new() }; VCPUS];
+/// What each has to say when it ends the run.
+pub static LAST_WORDS: [Own<Text>; VCPUS] = [const { Own::new(Text::new()) }; VCPUS];
 /// What they share, once it stands.
 pub static SHARED: Late<Shared> = Late::new();
 /// Where secondary CPUs begin.

@@ -2,16 +2,16 @@
 //! How a run ends: the epitaph first, then all other vCPUs are stopped, then the console, then the
 //! machine's power. The first vCPU that ends the run does all of it. A guest that may begin again does
 //! so instead ([`super::restart`]).
-use core::fmt::Write;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use anchorite_hv::core::Last;
-use anchorite_hv::core::end::{Text, write_epitaph};
+use anchorite_hv::core::end::write_epitaph;
+use anchorite_hv::core::text::Text;
 use anchorite_hv::power9::context::{FaultFrame, HSRR_FLAG};
 use anchorite_hv::power9::lock::relax;
 use anchorite_hv::power9::regs::vector;
-use anchorite_hv::power9::{GuestContext, Power9};
+use anchorite_hv::power9::{GuestContext, Power9, report};
 use anchorite_platform::powernv::core::{mfspr, spr};
 use anchorite_spec::{End, ExitReason};
 
@@ -23,16 +23,17 @@ use crate::{again, close};
 
 /// The vCPU that ends the run, plus one; 0 while none does.
 static DYING: AtomicUsize = AtomicUsize::new(0);
-/// The slow handler, with all of the guest's registers in the context: ends the run, or the guest's
-/// present life, or keeps the vCPU out of the guest while another one does.
+/// The slow handler, with all of the guest's registers in the context: explains a fault; ends the run,
+/// or the guest's present life, or keeps the vCPU out of the guest while another one does.
 pub extern "C" fn with_frame(ctx: &mut GuestContext) {
     let index = index_of(ctx);
     // SAFETY: a vCPU's exits do not nest, and only its own core is here.
     let Some(vcpu) = (unsafe { CPUS[index].as_mut() }) else {
         die(index, End::FirmwareFault, of_guest(index, ctx), b"an exit before the vCPU stood")
     };
+    let asked = report::explain(vcpu, ctx);
     if let Some(end) = take_end(index) {
-        match image().map_or(Some(end), |(_, manifest)| again::ends(manifest, end)) {
+        match image().map_or(Some(end), |(_, manifest)| again::ends(manifest, end, asked)) {
             None => restart::begin(index, end),
             Some(end) => {
                 let mut last = of_guest(index, ctx);
@@ -70,7 +71,7 @@ pub extern "C" fn firmware_fault(frame: &FaultFrame, ctx: &mut GuestContext) -> 
     let mut text = Text::new();
     let number = frame.vector & !HSRR_FLAG;
     let what = if number == vector::MACHINE_CHECK { "machine check" } else { "exception" };
-    let _ = write!(text, "{what} {number:#x} in the firmware at {:#x}", frame.pc);
+    text.f("%s %x in the firmware at %x", &[what], &[number, frame.pc]);
     let index = index_of(ctx);
     let last = Last {
         cpu: index as u32,
@@ -91,7 +92,7 @@ pub extern "C" fn firmware_fault(frame: &FaultFrame, ctx: &mut GuestContext) -> 
 /// A core that the loader found in the machine's tree did not start.
 pub fn lacks_core(thread: u32) -> ! {
     let mut text = Text::new();
-    let _ = write!(text, "the core with PIR {thread:#x} does not start");
+    text.f("the core with PIR %x does not start", &[], &[thread.into()]);
     die(0, End::BoardMismatch, Last::default(), text.as_bytes())
 }
 

@@ -16,7 +16,8 @@ use core::arch::{asm, global_asm};
 use core::sync::atomic::Ordering;
 
 use anchorite_hv::core::Action;
-use anchorite_hv::mem::GuestMemory;
+use anchorite_hv::core::text::Text;
+use anchorite_hv::mem::{GuestMemory, TableMemory};
 use anchorite_hv::power9::entry::{p9_enter, p9_vectors_end, p9_vectors_start};
 use anchorite_hv::power9::lock::relax;
 use anchorite_hv::power9::regs::{HFSCR_GUEST, lpcr, msr};
@@ -33,8 +34,8 @@ use anchorite_spec::manifest::{
 };
 use anchorite_tables::radix;
 use state::{
-    ARRIVED, BOARD, CALLS, CONTEXTS, CPUS, FAULT_STACKS, NEXT, NO_CALLS, Next, PARTITION_TABLE,
-    SHARED, STACKS, index_of,
+    ARRIVED, BOARD, CALLS, CONTEXTS, CPUS, FAULT_STACKS, LAST_WORDS, NEXT, NO_CALLS, Next,
+    PARTITION_TABLE, SHARED, STACKS, index_of,
 };
 
 use crate::own::LEDGER;
@@ -74,9 +75,10 @@ extern "C" fn body_main(info: u64, toc: u64) -> ! {
     // the loader's, the entry is the partition table's.
     let board = unsafe {
         let memory = GuestMemory::new(manifest.mappings());
+        let tables = TableMemory::new(manifest.tables);
         let board = Board::new(info, process_table, manifest.xive_esb_guest, manifest.timebase_hz);
         let board: &'static Board = BOARD.insert(board);
-        seat_vcpus(manifest, board, SHARED.insert(Shared::new(manifest, memory)));
+        seat_vcpus(manifest, board, SHARED.insert(Shared::new(manifest, memory, tables)));
         board
     };
     let own = board.own_vcpu();
@@ -138,13 +140,19 @@ fn install_contexts(toc: u64, manifest: &Manifest) {
 /// # Safety
 /// Nothing refers to the vCPUs or to the ledger yet.
 unsafe fn seat_vcpus(manifest: &Manifest, board: &'static Board, shared: &'static Shared) {
-    // SAFETY: the caller's promise; each vCPU gets a row of its own.
+    // SAFETY: the caller's promise; each vCPU gets a row and words of its own.
     unsafe {
         let ledger = LEDGER.get();
         (*ledger).open(manifest.vcpus, manifest.timebase_hz);
         for (index, place) in CPUS.iter().enumerate().take(shared.vcpus) {
             let row = &mut *(&raw mut (*ledger).row[index]);
-            let vcpu = place.insert(Vcpu::new(index, PowerNv::new(board, index), shared, row));
+            let vcpu = place.insert(Vcpu::new(
+                index,
+                PowerNv::new(board, index),
+                shared,
+                row,
+                &mut *LAST_WORDS[index].get(),
+            ));
             (*CONTEXTS)[index].vcpu = &raw mut *vcpu as u64;
             if manifest.timing != 0 {
                 timing::start(index, cpu::timebase());
@@ -202,8 +210,10 @@ fn run(index: usize) -> ! {
         vcpu.machine.start_interrupts();
         ARRIVED[index].store(true, Ordering::Release);
         if let (0, Some((_, manifest)), Some(board)) = (index, known::image(), BOARD.as_ref()) {
-            let text = format_args!("guest entered at {:#x}", manifest.guest_entry);
-            report::line(&mut vcpu.machine, &text);
+            let mut text = Text::new();
+            text.push(b"guest entered at ");
+            text.f("%x", &[], &[manifest.guest_entry]);
+            report::line(&mut vcpu.machine, text.as_bytes());
             board.drain_console();
             vcpu.shared.watchdog.begin(cpu::timebase(), manifest.timebase_hz);
             phases::close(cpu::timebase(), &|line| board.below.console_print(line));
@@ -323,7 +333,7 @@ extern "C" fn handle_exit(ctx: &mut GuestContext) -> u64 {
     match exits::serve(vcpu, ctx) {
         Action::Resume if !stopping::is_on() => context::RESUME,
         Action::Begin if !stopping::is_on() => context::BEGIN,
-        Action::Resume | Action::Begin => context::FULL_FRAME,
+        Action::Resume | Action::Begin | Action::Explain => context::FULL_FRAME,
         Action::End(end) => {
             known::note_end(index, end);
             context::FULL_FRAME

@@ -3,6 +3,7 @@
 //! exception, a fault of the firmware itself, never returns to the interrupted code.
 use core::sync::atomic::{AtomicBool, AtomicU64};
 
+use anchorite_hv::core::text::Text;
 use anchorite_hv::power9::{GuestContext, Shared, Vcpu, light};
 use anchorite_platform::powernv::{Board, PowerNv};
 use anchorite_spec::low;
@@ -43,6 +44,8 @@ pub static BOARD: Late<Board> = Late::new();
 pub static SHARED: Late<Shared> = Late::new();
 /// The vCPUs, once they stand.
 pub static CPUS: [Late<Vcpu<PowerNv>>; VCPUS] = [const { Late::new() }; VCPUS];
+/// What each has to say when it ends the run.
+pub static LAST_WORDS: [Own<Text>; VCPUS] = [const { Own::new(Text::new()) }; VCPUS];
 /// Which vCPUs' cores have come into the firmware.
 pub static ARRIVED: [AtomicBool; VCPUS] = [const { AtomicBool::new(false) }; VCPUS];
 /// The stack of the thread that boots: the partition is made on it.
