@@ -110,6 +110,25 @@ pub struct ExplainArgs {
     pub name: String,
 }
 
+/// What `fault` takes.
+#[derive(Args, Debug, Clone)]
+pub struct FaultArgs {
+    /// The console's log, or - for standard input
+    pub log: PathBuf,
+    /// The guest's symbols: its System.map or /proc/kallsyms, or an ELF that has some
+    #[arg(long, value_name = "FILE")]
+    pub symbols: Option<PathBuf>,
+    /// The firmware's symbols, for its own deaths: target/firmware/FAMILY/body.elf of the build
+    #[arg(long, value_name = "FILE", requires = "image")]
+    pub firmware: Option<PathBuf>,
+    /// The image that ran: says where its firmware is
+    #[arg(long, value_name = "IMAGE", requires = "firmware")]
+    pub image: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// What `new` takes.
 #[derive(Args, Debug, Clone)]
 pub struct NewArgs {
@@ -219,6 +238,8 @@ pub enum Command {
     Diff(DiffArgs),
     /// Say what a config key, a rule or an exit code means
     Explain(ExplainArgs),
+    /// Say what a console log has of faults and last words, with names for addresses
+    Fault(FaultArgs),
     /// Write a board config for the machine that a device tree describes
     New(NewArgs),
     /// Build the firmware image of a board and a guest

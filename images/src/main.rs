@@ -10,6 +10,7 @@ mod container;
 mod diff;
 mod exit;
 mod explain;
+mod fault;
 mod fit;
 #[cfg(test)]
 mod fuzz;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         cli::Command::Build(args) => build::build(&args),
         cli::Command::Diff(args) => diff::diff(&args),
         cli::Command::Explain(args) => explain::explain(&args),
+        cli::Command::Fault(args) => fault::fault(&args),
         cli::Command::New(args) => new::new(&args),
         cli::Command::Pack(args) => pack::pack(&args),
         cli::Command::Run(args) => run::run(&args),

@@ -4,18 +4,23 @@
 //!
 //! Screens are compared with `tests/reports/BOARD-FAULT.txt`, in which what differs from build to build
 //! stands as `#`; `UPDATE=1` writes them anew.
+use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
+use std::path::Path;
 
 use anchorite_tests::guest::{Ended, Guest};
 use anchorite_tests::probe::{BARE, build};
-use anchorite_tests::{Tests, root};
+use anchorite_tests::{Tests, anchorite, root, succeed};
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 pub const TESTS: Tests = &[
     ("reports::power9", power9),
     ("reports::power9_under_skiboot", power9_under_skiboot),
     ("reports::arm64", arm64),
     ("reports::entered_in_the_wrong_byte_order", entered_in_the_wrong_byte_order),
+    ("reports::logs_are_named", logs_are_named),
     ("reports::the_ninth_is_only_counted", the_ninth_is_only_counted),
     ("reports::policies", policies),
 ];
@@ -195,6 +200,56 @@ fn entered_in_the_wrong_byte_order() -> Result<()> {
     cured.ended.expect(0, "the guest powered off")?;
     ensure!(cured.report.iter().all(|line| !line.contains("class=instruction")), "{cure}");
     Ok(())
+}
+
+/// `anchorite fault` finds what a guest's and the firmware's own console say, and names the places: by
+/// an ELF, and by a list like a kernel's.
+fn logs_are_named() -> Result<()> {
+    for (board, family) in [(SKIBOOT, "power9"), (ARM64, "arm64")] {
+        let said = board.make("memory", &[])?;
+        let found = fault(&said.ended.console, &[])?;
+        let [report] = &found[..] else { anyhow::bail!("{found:#?}") };
+        ensure!(
+            report["values"]["class"] == "hole" && report["of_firmware"] == false,
+            "{report:#}"
+        );
+        ensure!(!report["config"].as_array().context("no config")?.is_empty(), "{report:#}");
+        let pc = report["places"]["pc"]["address"].as_u64().context("no pc")?;
+        let mut map = tempfile::NamedTempFile::new_in(root().join("target/tmp"))?;
+        writeln!(map, "{:016x} T before\n{:016x} t here\n{:016x} T behind", 16, pc - 8, pc + 4)?;
+        let found = fault(&said.ended.console, &["--symbols".as_ref(), map.path().as_os_str()])?;
+        ensure!(found[0]["places"]["pc"]["symbol"] == "here+0x8", "{found:#?}");
+
+        let dies = [board.build, &["--set", "firmware.debug_fault=exception"]].concat();
+        let image = build(board.probe, &format!("fault-{}", board.name), &dies)?;
+        let ended = Guest::start(&image.path, board.run)?.end()?;
+        ended.expect(12, "the firmware failed: exception")?;
+        let firmware = |family| root().join("target/firmware").join(family).join("body.elf");
+        let with = |body: &Path| {
+            let image = image.path.as_os_str();
+            let more = ["--firmware".as_ref(), body.as_os_str(), "--image".as_ref(), image];
+            fault(&ended.console, &more)
+        };
+        let found = with(&firmware(family))?;
+        let [last] = &found[..] else { anyhow::bail!("{found:#?}") };
+        ensure!(last["of_firmware"] == true && last["values"]["code"] == "12", "{last:#}");
+        let symbol = last["places"]["pc"]["symbol"].as_str().unwrap_or_default();
+        ensure!(symbol.starts_with("body::"), "{last:#}");
+        let other = if family == "arm64" { "power9" } else { "arm64" };
+        let refused = with(&firmware(other)).err().context("another firmware's names")?;
+        ensure!(refused.to_string().contains("is not the firmware of"), "{refused}");
+    }
+    Ok(())
+}
+
+/// What `anchorite fault` finds in a log.
+fn fault(log: &str, arguments: &[&OsStr]) -> Result<Vec<Value>> {
+    let mut file = tempfile::NamedTempFile::new_in(root().join("target/tmp"))?;
+    file.write_all(log.as_bytes())?;
+    let mut command = anchorite();
+    command.args(["fault", "--json"]).arg(file.path()).args(arguments);
+    let found: Value = serde_json::from_slice(&succeed(&mut command)?)?;
+    Ok(found["reports"].as_array().context("no reports")?.clone())
 }
 
 fn the_ninth_is_only_counted() -> Result<()> {

@@ -28,6 +28,8 @@ mod tree_arm64;
 mod trust;
 mod unpack;
 
+pub use firmware::link_body;
+
 use std::path::Path;
 
 use anchorite_spec::Range;
