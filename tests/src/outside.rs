@@ -24,10 +24,11 @@ const XIVE_TABLES: u64 = 0x100_0000;
 const CHUNK: u64 = 64 << 20;
 
 /// What the firmware writes while a guest runs, by the names of its statics: the counters, the stacks
-/// that serve exits, the vCPUs and what they share; on arm64 their registers, which POWER9 has at a place
-/// of their own, and on POWER9 the stack on which the thread that booted waits for its vCPU's start.
-const WRITTEN: [&str; 7] =
-    ["LEDGER", "STACKS", "CPUS", "SHARED", "CONTEXTS", "BOARD", "BOOT_STACK"];
+/// that serve exits, the vCPUs with their last words and what they share; on arm64 their registers, which
+/// POWER9 has at a place of their own, and on POWER9 the stack on which the thread that booted waits for
+/// its vCPU's start.
+const WRITTEN: [&str; 8] =
+    ["LEDGER", "STACKS", "CPUS", "LAST_WORDS", "SHARED", "CONTEXTS", "BOARD", "BOOT_STACK"];
 /// What it writes besides when a guest begins again: why, and since when; on arm64 that the first vCPU's CPU
 /// has come for it; the loader's times, and where the processor has no generator what seeds are made from.
 const RESTARTED: [&str; 7] =
@@ -128,7 +129,7 @@ fn statics(image: &Image) -> Result<Vec<Static>> {
     let (body, _) = image.part(PART_BODY)?;
     let (loader, _) = image.part(PART_LOADER)?;
     let mut found = symbols(image, "body.elf", "", body.dest)?;
-    for name in WRITTEN.iter().take(4).chain(&["FAULT_STACKS", "EPITAPH"]) {
+    for name in WRITTEN.iter().take(5).chain(&["FAULT_STACKS", "EPITAPH"]) {
         ensure!(found.iter().any(|one| one.name == *name), "the firmware has no {name}");
     }
     let at = image.manifest.load_window.base + loader.offset;
