@@ -117,6 +117,7 @@ pub const ROWS: &[Row] = &[
     row("power9-bare", "h-unknown-translated", None, &[], None),
     row("power9-bare", "h-cede-decrementer", Some(88), &[("KVM", 2177)], Some(120)),
     row("power9-bare", "h-cede-with-vpa", None, &[], None),
+    row("power9-bare", "h-cede-off-thread", None, &[], None),
     row("power9-bare", "h-put-term-char", Some(117), &[("KVM + QEMU", 9988)], Some(200)),
     row("power9-bare", "load-from-a-hole", Some(162), &[("KVM + QEMU", 9683)], Some(600)),
     row("power9-bare", "load-from-a-hole-fwnmi", None, &[], None),

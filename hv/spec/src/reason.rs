@@ -105,7 +105,7 @@ reasons! {
     OpalHeartbeat = "opal-heartbeat",
     /// A hypervisor virtualization interrupt that OPAL had to be told of.
     OpalEvent = "opal-event",
-    /// A hypervisor virtualization interrupt without a source.
+    /// A hypervisor virtualization interrupt without a source, or an escalation that came late.
     HviSpurious = "hvi-spurious",
     /// Hypervisor doorbell.
     HvDoorbell = "hv-doorbell",

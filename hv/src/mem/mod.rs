@@ -99,10 +99,15 @@ impl GuestCounter {
     /// None.
     #[expect(clippy::declare_interior_mutable_const, reason = "each use is a counter of its own")]
     pub const NONE: Self = Self(AtomicU64::new(0));
+    /// So many bytes of the view there are before the word at least.
+    const LEAD: usize = 0x80;
 
-    /// Makes it the word at `offset`; none without a view, or if that is no aligned word inside it.
+    /// Makes it the word at `offset`, 128 at least; none without a view, or if that is no aligned word
+    /// inside it.
     pub fn place(&self, view: Option<GuestSlice>, offset: usize) {
-        let inside = |view: &GuestSlice| view.len.checked_sub(offset).is_some_and(|n| n >= 4);
+        let inside = |view: &GuestSlice| {
+            offset >= Self::LEAD && view.len.checked_sub(offset).is_some_and(|n| n >= 4)
+        };
         let word = view.filter(inside).map_or(0, |view| view.host + offset as u64);
         self.0.store(if word.is_multiple_of(4) { word } else { 0 }, Ordering::Relaxed);
     }
@@ -116,15 +121,32 @@ impl GuestCounter {
     /// Counts one. The guest may write the word at any time, too.
     #[inline(always)]
     pub fn bump(&self) {
+        self.bump_and(|_| ());
+    }
+
+    /// The same; and the byte that lies so far before the word, 0 without one.
+    #[inline(always)]
+    pub fn bump_beside<const BEFORE: usize>(&self) -> u8 {
+        const { assert!(BEFORE > 0 && BEFORE <= Self::LEAD) };
+        self.bump_and(|word| {
+            // SAFETY: `place` was given a view with so many bytes before the word, which
+            // `GuestMemory::new` promised to be mapped and no Rust object's.
+            unsafe { word.byte_sub(BEFORE).cast::<u8>().read_volatile() }
+        })
+    }
+
+    #[inline(always)]
+    fn bump_and<T: Default>(&self, look: impl FnOnce(*const u32) -> T) -> T {
         let word = self.0.load(Ordering::Relaxed) as *mut u32;
-        if !word.is_null() {
-            // SAFETY: `place` was given a view with this aligned word in it, which `GuestMemory::new`
-            // promised to be mapped and no Rust object's.
-            unsafe {
-                let count = u32::from_be(word.read_volatile());
-                word.write_volatile(count.wrapping_add(1).to_be());
-            }
+        if word.is_null() {
+            return T::default();
         }
+        // SAFETY: `place` was given a view with this aligned word in it; then as above.
+        unsafe {
+            let count = u32::from_be(word.read_volatile());
+            word.write_volatile(count.wrapping_add(1).to_be());
+        }
+        look(word)
     }
 }
 

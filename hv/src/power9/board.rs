@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a POWER9 machine does for the exit handlers: the registers that stay live in the core, and
 //! the interrupt controller underneath the guest's hypercalls.
+use super::escalation::Thread;
 use crate::core::Machine;
 use crate::mem::{Gpa, Hpa};
 
@@ -16,13 +17,13 @@ pub struct StorageFault {
 }
 
 /// What became of a hypervisor virtualization interrupt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HviSource {
     /// One of the earlier firmware's devices; it was told.
     Firmware,
     /// Another vCPU's [`Power9::kick`].
     Kick,
-    /// None.
+    /// None, or an escalation that the vCPU no longer waits for.
     Spurious,
 }
 
@@ -42,7 +43,7 @@ pub struct Route {
 }
 
 /// A POWER9 machine. All methods act on the calling core.
-pub trait Power9: Machine {
+pub trait Power9: Machine + Thread {
     /// Sets the guest's SRR0 and SRR1.
     fn set_srr(&mut self, srr0: u64, srr1: u64);
     /// Sets the guest's DAR and DSISR.
@@ -74,9 +75,6 @@ pub trait Power9: Machine {
     fn set_process_table(&mut self, entry: u64);
     /// Forgets cached translations: of one process, or with `None` of the whole guest.
     fn invalidate(&mut self, pid: Option<u32>, page_walk_cache: bool);
-    /// Waits in the core's idle state until an interrupt for the guest or the firmware is pending.
-    /// Returns at once when one is. A kick is left to take the guest out afterwards.
-    fn idle(&mut self);
     /// Waits in the core's idle state until a kick, which is taken note of, deaf to the guest's
     /// interrupts. May return without one.
     fn park(&mut self);

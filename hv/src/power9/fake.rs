@@ -8,6 +8,7 @@ use zerocopy::FromZeros;
 
 use super::board::{HardwareError, HviSource, Power9, Route, StorageFault};
 use super::context::GuestContext;
+use super::escalation::{EventState, Thread};
 use super::regs::{lpcr, msr};
 use super::vcpu::{Shared, State, Vcpu};
 use crate::core::{Action, DateTime, Machine};
@@ -43,6 +44,9 @@ pub struct Fake {
     pub idled: u32,
     /// How long it sleeps each time.
     pub nap: u64,
+    /// What was done to take the vCPU off its thread, and to put it back.
+    pub off_thread: Vec<&'static str>,
+    pub under_way: bool,
     pub parked: u32,
     pub kicked: Vec<usize>,
     pub forgot: u32,
@@ -103,6 +107,37 @@ impl Machine for Fake {
     }
 }
 
+impl Thread for Fake {
+    fn escalates(&self) -> bool {
+        true
+    }
+
+    fn under_way(&mut self) -> &mut bool {
+        &mut self.under_way
+    }
+
+    fn set_escalation(&mut self, _: EventState) -> bool {
+        false
+    }
+
+    fn pull(&mut self) -> bool {
+        self.off_thread.push("pulled");
+        false
+    }
+
+    fn push(&mut self) {
+        self.off_thread.push("pushed");
+    }
+
+    fn idle(&mut self) {
+        self.idled += 1;
+        self.ticks += self.nap;
+        self.wait();
+    }
+
+    fn serve_own_queue(&mut self) {}
+}
+
 impl Power9 for Fake {
     fn set_srr(&mut self, srr0: u64, srr1: u64) {
         self.srr = (srr0, srr1);
@@ -160,12 +195,6 @@ impl Power9 for Fake {
 
     fn invalidate(&mut self, pid: Option<u32>, page_walk_cache: bool) {
         self.invalidated.push((pid, page_walk_cache));
-    }
-
-    fn idle(&mut self) {
-        self.idled += 1;
-        self.ticks += self.nap;
-        self.wait();
     }
 
     fn park(&mut self) {

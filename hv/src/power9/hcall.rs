@@ -11,7 +11,7 @@ use super::context::GuestContext;
 use super::light::{self, Light};
 use super::regs::{lpcr, msr, program};
 use super::vcpu::Vcpu;
-use super::{capacity, inject, interrupts, rtas, watchdog};
+use super::{capacity, escalation, inject, interrupts, rtas, watchdog};
 use crate::core::Action;
 use crate::mem::Gpa;
 
@@ -283,6 +283,7 @@ fn is_terminal(unit: u64) -> bool {
 const VPA_BYTES: usize = 640;
 const AREA_SIZE_OFFSET: usize = 4;
 const VPA_YIELD_COUNT: usize = 0x100;
+const VPA_CEDE_LATENCY_HINT: usize = 0xb0;
 const DISPATCH_ENTRY_BYTES: u32 = 48;
 
 /// H_REGISTER_VPA(flags, server, address): registers or withdraws one of a vCPU's three areas.
@@ -359,12 +360,13 @@ fn cede<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext, _: [u64; 4]) -> Hcal
 /// The same, and the sleep is counted: only images whose exits are timed get here by a frame.
 fn timed_cede<M: Power9>(v: &mut Vcpu<M>, ctx: &mut GuestContext, _: [u64; 4]) -> HcallResult {
     let mut slept = 0;
+    v.slept = 0;
     let result = cede_by(v, ctx, |machine| {
         let since = machine.timebase();
         machine.idle();
         slept = machine.timebase().wrapping_sub(since);
     });
-    v.slept = slept;
+    v.slept += slept;
     result
 }
 
@@ -375,10 +377,25 @@ fn cede_by<M: Power9>(
     sleep: impl FnOnce(&mut M),
 ) -> HcallResult {
     ctx.msr |= msr::EE;
-    v.seat().yields.bump();
-    v.wait(sleep);
-    v.seat().yields.bump();
+    match v.seat().yields.bump_beside::<{ VPA_YIELD_COUNT - VPA_CEDE_LATENCY_HINT }>() {
+        0 => {
+            v.wait(sleep);
+            v.seat().yields.bump();
+        }
+        _ => cede_off_thread(v),
+    }
     done()
+}
+
+/// The rest of it with a cede latency hint. In a function of its own, so that the way without one needs
+/// no stack.
+#[cold]
+#[inline(never)]
+fn cede_off_thread<M: Power9>(v: &mut Vcpu<M>) {
+    let since = v.machine.timebase();
+    v.wait(escalation::idle_off_thread);
+    v.slept = v.machine.timebase().wrapping_sub(since);
+    v.seat().yields.bump();
 }
 
 /// H_PROD(server): the server's next, or present, H_CEDE returns.
@@ -639,6 +656,29 @@ mod tests {
         assert_eq!(call(&mut v, &[0xe8, 1]), -4);
         assert_eq!(call(&mut v, &[0xe4, u64::MAX, 0]), 0);
         assert_eq!(call(&mut v, &[0xe4, 5, 0]), -4);
+    }
+
+    #[test]
+    fn a_cede_latency_hint_takes_the_vcpu_off_its_thread() {
+        let mut v = vcpu();
+        let vpa = RAM.0 + 0x1000;
+        let view = v.shared.memory.view(Gpa(vpa), 0x400).expect("RAM");
+        view.write_be32(4, 640 << 16);
+        assert_eq!(call(&mut v, &[0xdc, 1 << 45, 0, vpa]), 0);
+        for (hint, off) in [(0, &[][..]), (1, &["pulled", "pushed"]), (0xff, &["pulled", "pushed"])]
+        {
+            view.write(0xb0, &[hint]);
+            v.machine.off_thread.clear();
+            let idled = v.machine.idled;
+            assert_eq!(call(&mut v, &[0xe0]), 0);
+            assert_eq!((&v.machine.off_thread[..], v.machine.idled), (off, idled + 1), "{hint}");
+            // Not with something to do.
+            assert_eq!(call(&mut v, &[0xe8, 0]), 0);
+            v.machine.off_thread.clear();
+            assert_eq!((call(&mut v, &[0xe0]), v.machine.off_thread.len()), (0, 0));
+        }
+        assert_eq!(call(&mut v, &[0xdc, 5 << 45, 0, 0]), 0);
+        assert_eq!((call(&mut v, &[0xe0]), v.machine.off_thread.len()), (0, 0), "no area, no hint");
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod context;
 mod docs;
 #[cfg(target_arch = "powerpc64")]
 pub mod entry;
+pub mod escalation;
 pub mod exits;
 #[cfg(test)]
 pub(crate) mod fake;

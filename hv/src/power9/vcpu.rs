@@ -546,7 +546,7 @@ mod tests {
         for flag in flags {
             flag.store(true, Ordering::SeqCst);
         }
-        seat.yields.place(v.shared.memory.view(Gpa(RAM.0), 8).ok(), 0);
+        seat.yields.place(v.shared.memory.view(Gpa(RAM.0), 0x104).ok(), 0x100);
         v.shared.console.lock().push(b"Kernel panic");
         v.follow_watchdog();
         v.last_words.push(b"of the last life");

@@ -174,7 +174,7 @@ impl Bare {
     ///
     /// # Errors
     /// None.
-    pub fn xive_virtual_processors(&self, order: u32) -> Result<u64, OpalError> {
+    pub fn xive_virtual_processors(&self, order: u32, _: bool) -> Result<u64, OpalError> {
         (0..1 << order).for_each(|vp| self.tables().processor(vp));
         Ok(FIRST_VP)
     }
@@ -185,6 +185,14 @@ impl Bare {
     /// None.
     pub fn xive_cam(&self, vp: u64) -> Result<u32, OpalError> {
         Ok(number(vp) as u32)
+    }
+
+    /// Has interrupts for a virtual processor that is on no thread become events in a thread's own queue.
+    ///
+    /// # Errors
+    /// None.
+    pub fn xive_escalate(&self, vp: u64, thread: u32, event: u32) -> Result<u64, OpalError> {
+        Ok(self.tables().escalate(number(vp), xive::own(thread), event))
     }
 
     /// A new source. Chip 0 alone has its controller set up.
@@ -227,8 +235,9 @@ impl Bare {
         vp: u64,
         priority: u8,
         page: Option<(u64, u32)>,
+        escalate: bool,
     ) -> OpalResult {
-        self.tables().set_queue(number(vp), priority, page);
+        self.tables().set_queue(number(vp), priority, page, escalate);
         Ok(())
     }
 

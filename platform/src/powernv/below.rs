@@ -48,10 +48,14 @@ both! {
     fn read_port(port: u32) -> Result<u8, OpalError>;
     /// Writes one.
     fn write_port(port: u32, value: u8) -> OpalResult;
-    /// Allocates and enables 2^`order` virtual processors; returns the first.
-    fn xive_virtual_processors(order: u32) -> Result<u64, OpalError>;
+    /// Allocates and enables 2^`order` virtual processors; returns the first. With `escalate` all
+    /// queues of each escalate by one.
+    fn xive_virtual_processors(order: u32, escalate: bool) -> Result<u64, OpalError>;
     /// A virtual processor's name in a thread context.
     fn xive_cam(vp: u64) -> Result<u32, OpalError>;
+    /// Has interrupts for a virtual processor that is on no thread, and that escalates, become events of
+    /// this number in a thread's own queue; the management page by which they are let through.
+    fn xive_escalate(vp: u64, thread: u32, event: u32) -> Result<u64, OpalError>;
     /// Allocates an interrupt source, on this chip or on any.
     fn xive_allocate_irq(chip: Option<u32>) -> Result<u32, OpalError>;
     /// A source's management page and trigger page.
@@ -90,7 +94,8 @@ impl Below {
         }
     }
 
-    /// Gives a queue its memory, 2^`log2` bytes at `page`, or with `None` takes it away.
+    /// Gives a queue its memory, 2^`log2` bytes at `page`, or with `None` takes it away. With `escalate`
+    /// it is one of a virtual processor that [`Self::xive_escalate`] was called for.
     ///
     /// # Safety
     /// As [`Opal::xive_set_queue`].
@@ -102,12 +107,13 @@ impl Below {
         vp: u64,
         priority: u8,
         page: Option<(u64, u32)>,
+        escalate: bool,
     ) -> OpalResult {
         // SAFETY: the caller's promise.
         unsafe {
             match self {
-                Self::Opal(opal) => opal.xive_set_queue(vp, priority, page),
-                Self::Bare(bare) => bare.xive_set_queue(vp, priority, page),
+                Self::Opal(opal) => opal.xive_set_queue(vp, priority, page, escalate),
+                Self::Bare(bare) => bare.xive_set_queue(vp, priority, page, escalate),
             }
         }
     }

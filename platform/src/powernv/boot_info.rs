@@ -38,10 +38,16 @@ pub struct Core {
     pub kick_trigger: u64,
     /// Its management page.
     pub kick_manage: u64,
+    /// The management page of the vCPU's escalation, an event in that queue too; 0 if there is none.
+    pub escalation: u64,
 }
 
+/// The priority of a thread's own queue: the one that guests cannot use.
+pub const OWN_PRIORITY: u8 = 7;
 /// What a kick leaves in a thread's own queue. OPAL's interrupts have lower numbers.
 pub const KICK_EVENT: u32 = 0x7fff_ffff;
+/// What an interrupt for a vCPU off its thread leaves there.
+pub const ESCALATION_EVENT: u32 = 0x7fff_fffe;
 
 /// The loader's findings. All addresses are host real.
 #[repr(C)]

@@ -7,21 +7,20 @@ use anchorite_hv::core::calendar::CachedClock;
 use anchorite_hv::core::{DateTime, Machine};
 use anchorite_hv::mem::{Gpa, Hpa};
 use anchorite_hv::power9::board::{HardwareError, HviSource, Route, StorageFault};
+use anchorite_hv::power9::escalation::{EventState, Thread};
 use anchorite_hv::power9::interrupts::{MASKED, PAGE_SHIFT};
 use anchorite_hv::power9::regs::lpcr;
 use anchorite_hv::power9::regs::pvr::Errata;
 use anchorite_hv::power9::{Lock, Power9};
 
-use super::boot_info::{BootInfo, Core, KICK_EVENT};
+use super::boot_info::{BootInfo, Core, ESCALATION_EVENT, KICK_EVENT, OWN_PRIORITY};
 use super::core::{self as cpu, Scope, mfspr, mtspr, spr};
 use super::opal::{Opal, OpalError, code};
-use super::tima::Tima;
+use super::tima::{Context, Tima};
 use super::{Bare, Below};
 
 /// The guest's logical partition.
 pub const LPID: u32 = 1;
-/// The priority of the thread's own queue: the one that guests cannot use.
-const OWN_PRIORITY: u8 = 7;
 /// Entries of the thread's own queue: 4 KiB of 32-bit words.
 const OWN_ENTRIES: u32 = 1024;
 /// A decrementer value that does not run out: more than a year.
@@ -151,6 +150,9 @@ pub struct PowerNv {
     timer_wakes: bool,
     own_index: u32,
     own_generation: u32,
+    /// The vCPU's interrupt context while it is off its thread.
+    pulled: Context,
+    escalation_under_way: bool,
 }
 
 impl PowerNv {
@@ -172,12 +174,14 @@ impl PowerNv {
             timer_wakes: true,
             own_index: 0,
             own_generation: 1,
+            pulled: Context::SHUT,
+            escalation_under_way: false,
         }
     }
 
     /// Puts the vCPU's virtual processor on the thread, and opens the thread's own ring.
     pub fn start_interrupts(&mut self) {
-        self.tima.push_os(self.core().guest_cam);
+        self.push();
         self.tima.push_own();
         self.tima.open_own();
         self.arm_heartbeat();
@@ -217,15 +221,24 @@ impl PowerNv {
     fn own_events(&mut self) -> HviSource {
         let mut source = None;
         while let Some(number) = self.take_own_event() {
-            if number == KICK_EVENT {
-                // SAFETY: OPAL named this page as the source's; a load at its start is the
-                // end-of-interrupt. A kick from now on is another one.
-                let _ = unsafe { cpu::load64(self.core().kick_manage) };
-                source = source.or(Some(HviSource::Kick));
-            } else {
-                self.serve_opal(number);
-                source = Some(HviSource::Firmware);
-            }
+            let one = match number {
+                KICK_EVENT => {
+                    // SAFETY: OPAL named this page as the source's; a load at its start is the
+                    // end-of-interrupt. A kick from now on is another one.
+                    let _ = unsafe { cpu::load64(self.core().kick_manage) };
+                    HviSource::Kick
+                }
+                ESCALATION_EVENT => {
+                    // It is not ended, but armed anew by the next sleep.
+                    self.escalation_under_way = false;
+                    HviSource::Spurious
+                }
+                _ => {
+                    self.serve_opal(number);
+                    HviSource::Firmware
+                }
+            };
+            source = Some(source.map_or(one, |others: HviSource| others.min(one)));
         }
         self.tima.open_own();
         // Two of OPAL's may share one notification, and the second then finds the queue empty.
@@ -333,6 +346,46 @@ impl Machine for PowerNv {
     }
 }
 
+impl Thread for PowerNv {
+    fn escalates(&self) -> bool {
+        self.core().escalation != 0
+    }
+
+    fn under_way(&mut self) -> &mut bool {
+        &mut self.escalation_under_way
+    }
+
+    fn set_escalation(&mut self, state: EventState) -> bool {
+        /// The upper one of an event state buffer's two bits.
+        const P: u64 = 2;
+        // SAFETY: the loader found the page to be the escalation's management page; such a load sets the
+        // state, and brings what it was.
+        unsafe { cpu::load64(self.core().escalation + state as u64) & P != 0 }
+    }
+
+    fn pull(&mut self) -> bool {
+        self.pulled = self.tima.pull_os();
+        self.pulled.is_interrupted()
+    }
+
+    fn push(&mut self) {
+        self.tima.push_os(self.core().guest_cam, self.pulled);
+    }
+
+    #[inline(always)]
+    fn idle(&mut self) {
+        // SAFETY: handlers run with EE = 0. A kick is left to take the guest out.
+        unsafe { cpu::stop() };
+    }
+
+    fn serve_own_queue(&mut self) {
+        if self.virtualization_interrupt() < HviSource::Spurious {
+            // What was to take the guest out has been taken note of here.
+            self.kick(self.vcpu);
+        }
+    }
+}
+
 impl Power9 for PowerNv {
     fn set_srr(&mut self, srr0: u64, srr1: u64) {
         // SAFETY: the firmware itself neither takes nor returns from SRR interrupts.
@@ -410,11 +463,6 @@ impl Power9 for PowerNv {
         cpu::tlb_invalidate(LPID, pid, scope);
     }
 
-    fn idle(&mut self) {
-        // SAFETY: handlers run with EE = 0. A kick is left to take the guest out.
-        unsafe { cpu::stop() };
-    }
-
     fn park(&mut self) {
         let timer = self.timer_wakes && self.heartbeat_ticks().is_some();
         let timer = if timer { lpcr::PECE_DECREMENTER } else { 0 };
@@ -465,8 +513,9 @@ impl Power9 for PowerNv {
     }
 
     fn renew_interrupts(&mut self) {
-        self.tima.pull_os();
-        self.tima.push_os(self.core().guest_cam);
+        self.pull();
+        self.pulled = Context::SHUT;
+        self.push();
         self.tima.shut_os();
     }
 
@@ -549,7 +598,8 @@ impl Power9 for PowerNv {
         // SAFETY: the page is guest RAM, found so by the handler; what the controller writes into it
         // is the guest's own affair.
         unsafe {
-            Ok(self.board.below.xive_set_queue(self.virtual_processor(server), priority, page)?)
+            let vp = self.virtual_processor(server);
+            Ok(self.board.below.xive_set_queue(vp, priority, page, self.escalates())?)
         }
     }
 

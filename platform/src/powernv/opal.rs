@@ -2,6 +2,8 @@
 //! Calls into OPAL (skiboot's doc/opal-api). Arguments in memory are big-endian at real addresses,
 //! which is what Rust's addresses are here: translation is off.
 
+use super::boot_info::OWN_PRIORITY;
+
 core::arch::global_asm!(include_str!("big_endian.S"), include_str!("opal.S"));
 
 unsafe extern "C" {
@@ -60,6 +62,8 @@ mod token {
     pub const XIVE_GET_IRQ_INFO: u64 = 129;
     /// (source, vp, priority, logical source)
     pub const XIVE_SET_IRQ_CONFIG: u64 = 131;
+    /// (vp, priority, be64 *page, be64 *size, be64 *eoi page, be32 *escalation, be64 *flags)
+    pub const XIVE_GET_QUEUE_INFO: u64 = 132;
     /// (vp, priority, page, log2 size, flags)
     pub const XIVE_SET_QUEUE_INFO: u64 = 133;
     /// (order)
@@ -307,18 +311,37 @@ impl Opal {
         self.call_plain(token::XIVE_RESET, &[EXPLOITATION])
     }
 
-    /// Allocates and enables 2^`order` virtual processors; returns the first.
+    /// Allocates and enables 2^`order` virtual processors; returns the first. With `escalate` all
+    /// queues of each escalate by one.
     ///
     /// # Errors
     /// As above.
-    pub fn xive_virtual_processors(&self, order: u32) -> Result<u64, OpalError> {
-        const ENABLED: u64 = 1;
+    pub fn xive_virtual_processors(&self, order: u32, escalate: bool) -> Result<u64, OpalError> {
         // SAFETY: no memory is named.
         let first = judge(unsafe { self.call(token::XIVE_ALLOCATE_VP_BLOCK, &[order.into()]) })?;
         for vp in first..first + (1 << order) {
-            self.call_plain(token::XIVE_SET_VP_INFO, &[vp, ENABLED, 0])?;
+            self.xive_enable(vp, escalate)?;
         }
         Ok(first)
+    }
+
+    /// Has interrupts for a virtual processor that is on no thread, and that escalates, become events of
+    /// this number in a thread's own queue; the management page by which they are let through.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn xive_escalate(&self, vp: u64, thread: u32, event: u32) -> Result<u64, OpalError> {
+        let [_, _, _, escalation, _] = self.call_out(token::XIVE_GET_QUEUE_INFO, &[vp, 0])?;
+        let escalation = (escalation >> 32) as u32;
+        self.xive_route(escalation, thread.into(), OWN_PRIORITY, event)?;
+        Ok(self.xive_irq_pages(escalation)?.0)
+    }
+
+    fn xive_enable(&self, vp: u64, escalate: bool) -> OpalResult {
+        const ENABLED: u64 = 1;
+        const SINGLE_ESCALATION: u64 = 2;
+        let flags = if escalate { ENABLED | SINGLE_ESCALATION } else { ENABLED };
+        self.call_plain(token::XIVE_SET_VP_INFO, &[vp, flags, 0])
     }
 
     /// A virtual processor's name in a thread context.
@@ -372,16 +395,24 @@ impl Opal {
         vp: u64,
         priority: u8,
         page: Option<(u64, u32)>,
+        escalate: bool,
     ) -> OpalResult {
         const ENABLED: u64 = 1;
         const ALWAYS_NOTIFY: u64 = 2;
+        const ESCALATE: u64 = 4;
+        let escalates = if escalate { ESCALATE } else { 0 };
         let (address, log2, flags) = match page {
-            Some((address, log2)) => (address, log2, ENABLED | ALWAYS_NOTIFY),
+            Some((address, log2)) => (address, log2, ENABLED | ALWAYS_NOTIFY | escalates),
             None => (0, 0, 0),
         };
         let args = [vp, priority.into(), address, log2.into(), flags];
         // SAFETY: the caller vouches for the page.
-        judge(unsafe { self.call(token::XIVE_SET_QUEUE_INFO, &args) }).map(|_| ())
+        judge(unsafe { self.call(token::XIVE_SET_QUEUE_INFO, &args) })?;
+        match page {
+            // OPAL has forgotten by which queue this one escalates.
+            None if escalate => self.xive_enable(vp, true),
+            _ => Ok(()),
+        }
     }
 
     /// A queue's generation bit and next index.

@@ -6,6 +6,7 @@
 //! none, and no real machine starts without OPAL.
 use core::ptr;
 
+use super::boot_info::OWN_PRIORITY;
 use super::core::{load64, store64, sync};
 
 /// The chip's control registers.
@@ -38,6 +39,18 @@ const BLOCK: u64 = 0;
 
 /// The thread management area's hypervisor page and the operating system's.
 pub const TIMA: (u64, u64) = (TM + PAGE, TM + 2 * PAGE);
+
+/// The queue by which those of one virtual processor escalate; guests have none of its priority.
+const GATHER: u8 = 7;
+/// In a queue's first word: what finds no thread is kept until there is one; escalation; whatever the
+/// queue's own state; without notifying anybody.
+const BACKLOG: u64 = bit(3);
+const ESCALATE: u64 = bit(5);
+const UNCONDITIONALLY: u64 = bit(6);
+const SILENT: u64 = bit(7);
+/// The window of pages is so many sets, queues' behind those of sources.
+const SETS: u64 = 64;
+const QUEUE_SETS_BEGIN: u64 = 48;
 
 const fn bit(n: u32) -> u64 {
     1 << (63 - n)
@@ -110,21 +123,38 @@ impl Tables {
         self.sync();
     }
 
-    /// Gives a queue its memory, 2^`log2` bytes at `page`, or with `None` takes it away.
-    pub fn set_queue(self, vp: u64, priority: u8, page: Option<(u64, u32)>) {
+    /// Gives a queue its memory, 2^`log2` bytes at `page`, or with `None` takes it away. With `escalate`
+    /// an interrupt that finds its virtual processor on no thread goes on to [`Self::escalate`]'s queue.
+    pub fn set_queue(self, vp: u64, priority: u8, page: Option<(u64, u32)>, escalate: bool) {
         let end = end_of(vp, priority);
         let word = |n: u64, value: u64| self.put64(2, 4 * end + n, value);
         let Some((page, log2)) = page else {
             word(0, 0);
             return self.sync();
         };
-        // Words 6 and 7: whom to notify and how urgently. Then 2 and 3: where. Then 0 and 1: valid,
-        // enqueue, always notify, size; generation 1 at offset 0.
+        // Words 6 and 7: whom to notify and how urgently. Then 4 and 5: by which queue to escalate. Then
+        // 2 and 3: where. Then 0 and 1: valid, enqueue, always notify, size; generation 1 at offset 0.
         word(3, vp << 32 | u64::from(priority) << 16);
-        word(2, 0);
+        let mut how = bit(0) | bit(1) | bit(2) | u64::from(log2 - 12) << 48 | 1 << 22;
+        if escalate {
+            how |= BACKLOG | ESCALATE | UNCONDITIONALLY;
+            word(2, end_of(vp, GATHER) << 32);
+        }
         word(1, page);
-        word(0, bit(0) | bit(1) | bit(2) | u64::from(log2 - 12) << 48 | 1 << 22);
+        word(0, how);
         self.sync();
+    }
+
+    /// Has interrupts for a virtual processor on no thread become events of another one's queue, through a
+    /// queue of its own that has no memory and is let through by the page returned.
+    #[must_use]
+    pub fn escalate(self, vp: u64, to: u64, event: u32) -> u64 {
+        let end = end_of(vp, GATHER);
+        // Words 4 and 5: to which queue, as what. Then 0 and 1: valid, nothing notified; both states off.
+        self.put64(2, 4 * end + 2, end_of(to, OWN_PRIORITY) << 32 | u64::from(event));
+        self.put64(2, 4 * end, bit(0) | BACKLOG | ESCALATE | SILENT | bit(33) | bit(35));
+        self.sync();
+        VC + QUEUE_SETS_BEGIN * (VC_SIZE / SETS) + end * 2 * PAGE + PAGE
     }
 
     /// A queue's generation bit and next index.
@@ -202,13 +232,11 @@ fn windows() {
 /// processors are this block's.
 fn domains() {
     const AUTO_INCREMENT: u64 = bit(0);
-    const SOURCE_SETS: u64 = 48;
-    const QUEUE_SETS: u64 = 16;
     ic(TABLE_ADDRESS, AUTO_INCREMENT | bit(15));
-    for set in 0..SOURCE_SETS {
+    for set in 0..QUEUE_SETS_BEGIN {
         ic(TABLE_DATA, 1 << 62 | BLOCK << 48 | set << 32);
     }
-    for set in 0..QUEUE_SETS {
+    for set in 0..SETS - QUEUE_SETS_BEGIN {
         ic(TABLE_DATA, 2 << 62 | BLOCK << 48 | set << 32);
     }
     ic(TABLE_ADDRESS, AUTO_INCREMENT | bit(14));

@@ -54,9 +54,16 @@ pub fn rtas(token: u32, inputs: &[u32]) {
     assert_eq!(status, rtas::SUCCESS as u32, "RTAS {token}");
 }
 
+/// Where the virtual processor area is.
+const AREA: u64 = SCRATCH + 0x1_0000;
+
 /// A virtual processor area, as every Linux has one.
 pub fn register_area() {
-    let at = SCRATCH + 0x1_0000;
-    put(at, &[0, 640 << 16]);
-    must(REGISTER_VPA, &[1 << 45, 0, at]);
+    put(AREA, &[0, 640 << 16]);
+    must(REGISTER_VPA, &[1 << 45, 0, AREA]);
+}
+
+/// Writes its cede latency hint.
+pub fn cede_latency_hint(hint: u8) {
+    put(AREA + 0xb0, &[u32::from(hint) << 24]);
 }

@@ -50,6 +50,9 @@ extern "C" fn bench_main() -> ! {
     measure("h-cede-decrementer", events::cede);
     hcall::register_area();
     measure("h-cede-with-vpa", events::cede);
+    hcall::cede_latency_hint(1);
+    measure("h-cede-off-thread", events::cede);
+    hcall::cede_latency_hint(0);
     measure("h-put-term-char", events::put_term_char);
     events::translate(true);
     measure("h-unknown-translated", || events::call([hcall::UNKNOWN, 0, 0, 0]));

@@ -7,6 +7,7 @@ use crate::board::{ESB, SCRATCH, TIMA};
 use crate::calls::{get_be32, put_be32};
 use crate::hcall::{self, code, hcall};
 use crate::low::{DECS, EXTS};
+use crate::off_thread;
 use crate::random::Random;
 use crate::report::Probe;
 use crate::say;
@@ -23,17 +24,22 @@ const MANAGE: u64 = TRIGGER + 0x1_0000;
 const QUEUE: u64 = SCRATCH + 0x10_0000;
 const QUEUE_WORDS: u64 = 0x1_0000 / 4;
 
-/// The queue's reader.
-struct Reader {
+/// A queue's reader.
+pub struct Reader {
+    queue: u64,
     index: u64,
     generation: u32,
 }
 
 impl Reader {
-    const NEW: Self = Self { index: 0, generation: 1 << 31 };
+    /// That of an empty queue there.
+    pub const fn of(queue: u64) -> Self {
+        Self { queue, index: 0, generation: 1 << 31 }
+    }
 
-    fn next(&mut self) -> Option<u32> {
-        let word = get_be32(QUEUE + 4 * self.index);
+    /// The next event.
+    pub fn next(&mut self) -> Option<u32> {
+        let word = get_be32(self.queue + 4 * self.index);
         if word & 1 << 31 != self.generation {
             return None;
         }
@@ -80,7 +86,7 @@ fn set_up(p: &Probe) {
 /// All of them.
 pub fn run() {
     interrupts(false);
-    let mut reader = Reader::NEW;
+    let mut reader = Reader::of(QUEUE);
     Probe::run("interrupt-to-itself", |p| {
         set_up(p);
         p.holds(&"an empty queue", reader.next().is_none());
@@ -145,8 +151,19 @@ pub fn run() {
         open();
     });
     decrementer();
-    cede_by_decrementer();
-    cede_by_interrupt(&mut reader);
+    // Rounds, and of those what a busy host may make late.
+    let all = rounds();
+    Probe::run("cede-and-decrementer", |p| cede_by_decrementer(p, all, all / 50));
+    Probe::run("cede-and-own-interrupt", |p| cede_by_interrupt(p, all, all / 50, &mut reader));
+    Probe::run("cede-off-thread-and-decrementer", |p| {
+        off_thread::hint(p, 0, 1);
+        cede_by_decrementer(p, all / 5, all / 20);
+    });
+    Probe::run("cede-off-thread-and-own-interrupt", |p| {
+        cede_by_interrupt(p, all / 5, all / 20, &mut reader);
+        off_thread::no_hint(p, 0);
+    });
+    queue_wraps(&mut reader);
 }
 
 fn decrementer() {
@@ -176,8 +193,6 @@ fn decrementer() {
 static ROUNDS: AtomicU64 = AtomicU64::new(10_000);
 /// Later than this is late: a lost wake-up would wait for the firmware's own heartbeat.
 const LATE: u64 = 20 * MILLISECOND;
-/// Late rounds that a busy host may make, of so many.
-const LATE_ALLOWED: u64 = 50;
 
 /// Rounds of each race.
 pub fn rounds() -> u64 {
@@ -189,66 +204,63 @@ pub fn run_longer() {
     ROUNDS.store(1_000_000, Relaxed);
 }
 
-fn cede_by_decrementer() {
-    Probe::run("cede-and-decrementer", |p| {
-        let mut random = Random::new(0xdec);
-        let [mut late, mut worst, mut early] = [0_u64; 3];
-        for round in 0..rounds() {
-            let before = DECS.get();
-            let ticks = random.below(30_000);
-            let due = now() + ticks;
-            set_decrementer(ticks);
-            if round % 2 == 0 {
-                // So that it expires around the call, also before it.
-                let spin = random.below(ticks + 1000);
-                let start = now();
-                while now() - start < spin {}
-            }
-            while DECS.get() == before {
-                p.equal(&"code", code(hcall::CEDE, &[]), 0);
-                if DECS.get() == before {
-                    early += 1;
-                }
-                interrupts(false);
-            }
-            let lag = now().saturating_sub(due);
-            worst = worst.max(lag);
-            late += u64::from(lag > LATE);
-            p.equal(&"one interrupt", DECS.get() - before, 1);
+fn cede_by_decrementer(p: &Probe, rounds: u64, late_allowed: u64) {
+    let mut random = Random::new(0xdec);
+    let [mut late, mut worst, mut early] = [0_u64; 3];
+    for round in 0..rounds {
+        let before = DECS.get();
+        let ticks = random.below(30_000);
+        let due = now() + ticks;
+        set_decrementer(ticks);
+        if round % 2 == 0 {
+            // So that it expires around the call, also before it.
+            let spin = random.below(ticks + 1000);
+            let start = now();
+            while now() - start < spin {}
         }
-        let rounds = rounds();
-        say!("cede: {late} late of {rounds} rounds, {early} early, worst {} us", worst / 512);
-        p.holds(&format_args!("{late} late"), late <= rounds / LATE_ALLOWED);
-    });
+        while DECS.get() == before {
+            p.equal(&"code", code(hcall::CEDE, &[]), 0);
+            if DECS.get() == before {
+                early += 1;
+            }
+            interrupts(false);
+        }
+        let lag = now().saturating_sub(due);
+        worst = worst.max(lag);
+        late += u64::from(lag > LATE);
+        p.equal(&"one interrupt", DECS.get() - before, 1);
+    }
+    say!("cede: {late} late of {rounds} rounds, {early} early, worst {} us", worst / 512);
+    p.holds(&format_args!("{late} late"), late <= late_allowed);
 }
 
-fn cede_by_interrupt(reader: &mut Reader) {
-    Probe::run("cede-and-own-interrupt", |p| {
-        let [mut late, mut worst, mut wrong] = [0_u64; 3];
-        for _ in 0..rounds() {
-            let before = EXTS.get();
-            store(TRIGGER, 8, 0);
-            let start = now();
-            while EXTS.get() == before {
-                p.equal(&"code", code(hcall::CEDE, &[]), 0);
-                interrupts(false);
-            }
-            let lag = now() - start;
-            worst = worst.max(lag);
-            late += u64::from(lag > LATE);
-            wrong += u64::from(accept().0 & 0x80 == 0);
-            wrong += u64::from(reader.next() != Some(NUMBER));
-            end();
-            open();
+fn cede_by_interrupt(p: &Probe, rounds: u64, late_allowed: u64, reader: &mut Reader) {
+    let [mut late, mut worst, mut wrong] = [0_u64; 3];
+    for _ in 0..rounds {
+        let before = EXTS.get();
+        store(TRIGGER, 8, 0);
+        let start = now();
+        while EXTS.get() == before {
+            p.equal(&"code", code(hcall::CEDE, &[]), 0);
+            interrupts(false);
         }
-        let rounds = rounds();
-        say!("cede: {late} late of {rounds} rounds, worst {} us", worst / 512);
-        p.equal(&"wrong events", wrong, 0);
-        p.holds(&"none besides", reader.next().is_none());
-        p.holds(&format_args!("{late} late"), late <= rounds / LATE_ALLOWED);
-        let [_, _, _, _, index, ..] = hcall(hcall::GET_QUEUE, &[1, 0, PRIORITY]);
-        p.equal(&"index", index, reader.index);
-    });
+        let lag = now() - start;
+        worst = worst.max(lag);
+        late += u64::from(lag > LATE);
+        wrong += u64::from(accept().0 & 0x80 == 0);
+        wrong += u64::from(reader.next() != Some(NUMBER));
+        end();
+        open();
+    }
+    say!("cede: {late} late of {rounds} rounds, worst {} us", worst / 512);
+    p.equal(&"wrong events", wrong, 0);
+    p.holds(&"none besides", reader.next().is_none());
+    p.holds(&format_args!("{late} late"), late <= late_allowed);
+    let [_, _, _, _, index, ..] = hcall(hcall::GET_QUEUE, &[1, 0, PRIORITY]);
+    p.equal(&"index", index, reader.index);
+}
+
+fn queue_wraps(reader: &mut Reader) {
     Probe::run("queue-wraps", |p| {
         for _ in 0..QUEUE_WORDS + 10 {
             store(TRIGGER, 8, 0);

@@ -23,6 +23,7 @@ mod low;
 mod mmu;
 mod nmi;
 mod numbers;
+mod off_thread;
 #[path = "../../common/orders.rs"]
 mod orders;
 #[path = "../../../../hv/spec/src/papr.rs"]

@@ -15,7 +15,7 @@ use crate::low::{CPU_ENTRY, EXTS, RESETS};
 use crate::random::Random;
 use crate::report::Probe;
 use crate::trap::{self, SECOND, now};
-use crate::{attack, lives, rtas, say, watchdog};
+use crate::{attack, lives, off_thread, rtas, say, watchdog};
 
 /// CPUs that probes of several use.
 pub const CPUS: usize = 4;
@@ -38,6 +38,8 @@ enum Task {
     Ping,
     /// Passes each interrupt on to the next CPU.
     Ring,
+    /// Sends every CPU interrupts, and takes theirs.
+    Exchange,
     /// Spins with interrupts off until a reset comes.
     Spin,
     /// Spins with interrupts off until [`ROUND`] is [`OVER`].
@@ -72,7 +74,7 @@ const BUSY: u64 = u64::MAX;
 /// [`ROUND`] when a CPU is about to do what it was asked for.
 const READY: u64 = 1;
 /// A decrementer that never comes.
-const FAR: u64 = 1 << 54;
+pub const FAR: u64 = 1 << 54;
 /// No answer within this time is none.
 const PATIENCE: u64 = 120 * SECOND;
 /// A wake-up later than this is counted: a lost one would wait for the firmware's heartbeat or longer.
@@ -169,6 +171,7 @@ extern "C" fn probe_cpu(number: u64, registers: u64) -> ! {
             }
             t if t == Task::Ping as u64 => pong(),
             t if t == Task::Ring as u64 => pass_on(cpu, &mut random),
+            t if t == Task::Exchange as u64 => off_thread::exchange(cpu),
             t if t == Task::Spin as u64 => {
                 let before = RESETS.of(cpu).get();
                 ROUND.store(READY, SeqCst);
@@ -219,7 +222,7 @@ extern "C" fn probe_cpu(number: u64, registers: u64) -> ! {
 }
 
 /// H_CEDE, and interrupts off again.
-fn cede() -> u64 {
+pub fn cede() -> u64 {
     let [code, _] = call(hcall::CEDE, [0; 5]);
     trap::interrupts(false);
     code
@@ -378,11 +381,12 @@ pub fn run() -> bool {
     }
     starts();
     races();
-    Probe::run("prod-and-cede", ping_pong);
+    Probe::run("prod-and-cede", |p| ping_pong(p, rounds()));
     Probe::run("interrupts-from-cpu-to-cpu", ring);
     Probe::run("reset-of-a-cpu-that-spins-with-interrupts-off", |p| resets(p, Task::Spin));
     Probe::run("reset-of-a-ceded-cpu", |p| resets(p, Task::Cede));
     Probe::run("reset-of-a-joined-cpu", |p| resets(p, Task::Join));
+    off_their_threads();
     Probe::run("reset-of-all", reset_of_all);
     Probe::run("join", join);
     Probe::run("who-was-prodded-is-not-the-last", hand_over);
@@ -431,6 +435,24 @@ pub fn run() -> bool {
         }
     });
     true
+}
+
+/// All with a cede latency hint.
+fn off_their_threads() {
+    Probe::run("cpus-off-their-threads", |p| (0..CPUS).for_each(|cpu| off_thread::hint(p, cpu, 1)));
+    Probe::run("numbered-interrupts-come-once", |p| {
+        // The second time with queues that were taken away.
+        for goal in [off_thread::goal(), off_thread::goal() + 1] {
+            off_thread::set_up(p, goal);
+            (1..CPUS).for_each(|cpu| ask(cpu, Task::Exchange));
+            p.equal(&"wrong events", off_thread::exchange(0), 0);
+            (1..CPUS).for_each(|cpu| p.equal(&cpu, answer(cpu).unwrap_or(BUSY), 0));
+            off_thread::take_away(p, goal);
+        }
+    });
+    Probe::run("prod-of-a-cpu-off-its-thread", |p| ping_pong(p, rounds() / 5));
+    Probe::run("reset-of-a-cpu-off-its-thread", |p| resets(p, Task::Cede));
+    Probe::run("cpus-on-their-threads", |p| (0..CPUS).for_each(|cpu| off_thread::no_hint(p, cpu)));
 }
 
 fn starts() {
@@ -486,8 +508,7 @@ fn races() {
     });
 }
 
-fn ping_pong(p: &Probe) {
-    let rounds = rounds();
+fn ping_pong(p: &Probe, rounds: u64) {
     ROUND.store(0, SeqCst);
     ask(1, Task::Ping);
     let [mut late, mut worst] = [0_u64; 2];

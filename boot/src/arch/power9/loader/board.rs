@@ -34,6 +34,8 @@ pub struct Facts {
     /// XIVE thread management area: hypervisor page.
     pub tima_hv: u64,
     tima_os: u64,
+    /// All queues of a virtual processor can escalate by one.
+    pub escalates: bool,
     /// OPAL's own interrupts.
     pub opal_interrupt: [u32; OPAL_INTERRUPTS],
     /// How many.
@@ -54,6 +56,7 @@ pub fn check(tree: Tree<'static>, manifest: &Manifest) -> Facts {
             ));
         }
         (facts.tima_hv, facts.tima_os) = xive::TIMA;
+        facts.escalates = true;
     }
     if facts.tima_os != manifest.xive_tima_host {
         mismatch(format_args!(
@@ -99,6 +102,7 @@ fn collect(tree: &Tree<'static>) -> Facts {
         pc_clock: false,
         tima_hv: 0,
         tima_os: 0,
+        escalates: false,
         opal_interrupt: [0; OPAL_INTERRUPTS],
         opal_interrupts: 0,
     };
@@ -163,6 +167,7 @@ impl Facts {
                 b"ibm,opal-xive-pe" => {
                     self.tima_hv = reg(node, 1).base;
                     self.tima_os = reg(node, 2).base;
+                    self.escalates = node.property("single-escalation-support").is_some();
                 }
                 b"pnpPNP,b00" => self.pc_clock = true,
                 _ => {}

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! XIVE, through OPAL or directly: the guest's virtual processors and sources, the boot-time leaves that lead to
 //! their pages, and each thread's own queue for kicks and for what OPAL wants to be told.
-use anchorite_platform::powernv::boot_info::{BootInfo, Core, KICK_EVENT, OpalInterrupt};
+use anchorite_platform::powernv::boot_info::{
+    BootInfo, Core, ESCALATION_EVENT, KICK_EVENT, OWN_PRIORITY, OpalInterrupt,
+};
 use anchorite_platform::powernv::core as cpu;
 use anchorite_platform::powernv::opal::OpalError;
 use anchorite_platform::powernv::{Below, xive};
@@ -15,9 +17,7 @@ use super::board::Facts;
 use crate::clock::timed;
 use crate::end::end;
 
-/// The priority of a thread's own queue.
-const OWN_PRIORITY: u8 = 7;
-/// That queue's size, as a power of two.
+/// The size of a thread's own queue, as a power of two.
 const OWN_QUEUE_SHIFT: u32 = 12;
 /// Pages of the guest's sources: this size, as a power of two.
 const PAGE_SHIFT: u32 = 16;
@@ -43,10 +43,11 @@ pub fn set_up(below: &Below, manifest: &Manifest, facts: &Facts, info: &mut Boot
     }
     let order = manifest.vcpus.next_power_of_two().trailing_zeros();
     // A block this small needs no page of ours on any machine seen; where it does, it is refused.
-    info.guest_vp = done("XIVE virtual processors", below.xive_virtual_processors(order));
+    let first = below.xive_virtual_processors(order, facts.escalates);
+    info.guest_vp = done("XIVE virtual processors", first);
     sources(below, manifest, info);
     for (vcpu, thread) in facts.threads(manifest).enumerate() {
-        info.core[vcpu] = core(below, manifest, info.guest_vp, vcpu as u64, thread);
+        info.core[vcpu] = core(below, manifest, facts, info.guest_vp, vcpu as u64, thread);
     }
     opal_interrupts(below, facts, info);
 }
@@ -117,21 +118,33 @@ fn own_queue(manifest: &Manifest, vcpu: u64) -> u64 {
 }
 
 /// One vCPU's core: its virtual processor, and its thread's own queue with a source for kicks.
-fn core(below: &Below, manifest: &Manifest, first: u64, vcpu: u64, thread: u32) -> Core {
+fn core(
+    below: &Below,
+    manifest: &Manifest,
+    facts: &Facts,
+    first: u64,
+    vcpu: u64,
+    thread: u32,
+) -> Core {
+    let vp = first + vcpu;
     let own_queue = own_queue(manifest, vcpu);
     let page = Some((own_queue, OWN_QUEUE_SHIFT));
     // SAFETY: memory that `set_up` has cleared, and that nobody else uses.
-    let queue = unsafe { below.xive_set_queue(thread.into(), OWN_PRIORITY, page) };
+    let queue = unsafe { below.xive_set_queue(thread.into(), OWN_PRIORITY, page, false) };
     done("XIVE_SET_QUEUE_INFO", queue);
     let kick = done("XIVE_ALLOCATE_IRQ", below.xive_allocate_irq(None));
     let (kick_manage, kick_trigger) = done("XIVE_GET_IRQ_INFO", below.xive_irq_pages(kick));
     open(below, kick, kick_manage, thread, KICK_EVENT);
     Core {
         pir: thread,
-        guest_cam: done("XIVE_GET_VP_INFO", below.xive_cam(first + vcpu)),
+        guest_cam: done("XIVE_GET_VP_INFO", below.xive_cam(vp)),
         own_queue,
         kick_trigger,
         kick_manage,
+        escalation: match facts.escalates {
+            true => done("XIVE escalation", below.xive_escalate(vp, thread, ESCALATION_EVENT)),
+            false => 0,
+        },
     }
 }
 
