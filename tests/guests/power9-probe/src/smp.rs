@@ -188,7 +188,11 @@ extern "C" fn probe_cpu(number: u64, registers: u64) -> ! {
             }
             t if t == Task::Relay as u64 => {
                 ROUND.fetch_add(1, SeqCst);
-                let [code, _] = call(hcall::JOIN, [0; 5]);
+                let [mut code, _] = call(hcall::JOIN, [0; 5]);
+                if code == CONTINUE {
+                    // It came so late that who prodded it has stopped. The prod is still there.
+                    code = cede();
+                }
                 call(hcall::PROD, [0; 5]);
                 code
             }
