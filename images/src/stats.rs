@@ -150,6 +150,7 @@ impl Reading {
             "boot_ticks": ticks(&self.ledger.phases),
             "restarts": self.ledger.restarts,
             "restart_ticks": ticks(&self.ledger.restart),
+            "last_life": last_life(&self.ledger),
             "cpus": cpus,
             "total": self.total(),
             "exits": exits(self.rows()),
@@ -183,9 +184,32 @@ impl Reading {
                 );
             }
         }
+        let last = told(&self.ledger);
+        lines.extend((!last.is_empty()).then(|| format!("last life: {last}")));
         lines.extend(self.timing.iter().flat_map(Timing::text));
         lines.join("\n") + "\n"
     }
+}
+
+/// How the guest's last life ended, as the firmware says it; empty in the first life.
+fn told(ledger: &Ledger) -> String {
+    let text = ledger.last_life.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).replace(|letter: char| letter.is_control(), "?")
+}
+
+/// The same by key, or `None` in the first life.
+fn last_life(ledger: &Ledger) -> Option<Map<String, Value>> {
+    let told = told(ledger);
+    let (pairs, words) = told.split_once(" words=")?;
+    let pairs = pairs.split(' ').filter_map(|pair| pair.split_once('='));
+    let mut map: Map<_, _> = pairs
+        .map(|(key, value)| {
+            let number = value.parse::<u64>();
+            (key.to_owned(), number.map_or_else(|_| json!(value), |number| json!(number)))
+        })
+        .collect();
+    map.insert("words".into(), json!(words));
+    Some(map)
 }
 
 /// Ticks by phase, of a record that was closed.
@@ -360,6 +384,7 @@ pub mod tests {
     use anchorite_spec::epitaph::{self, End, Epitaph};
     use anchorite_spec::phases::Phase;
     use anchorite_spec::{ExitReason, Ledger};
+    use serde_json::json;
     use zerocopy::IntoBytes;
 
     use super::{Dump, Reading, grouped, table};
@@ -375,6 +400,8 @@ pub mod tests {
         ledger.restarts = 3;
         ledger.restart.add(Phase::Unpacking, 90);
         ledger.restart.close(100);
+        let told = b"after=guest-panic restarts=3 cpu=1 pc=0x10 state=0x2 words=a=b \x1b[2J";
+        ledger.last_life[..told.len()].copy_from_slice(told);
         ledger.row[0].count[ExitReason::HCede.slot()] = 5000;
         ledger.row[0].count[ExitReason::Hdsi.slot()] = 1;
         ledger.row[1].count[ExitReason::HCede.slot()] = 7;
@@ -452,6 +479,15 @@ pub mod tests {
         assert_eq!(raw["boot_ticks"]["set-up"], 300);
         assert_eq!(raw["boot_ticks"]["digests"], 700);
         assert_eq!((&raw["restarts"], &raw["restart_ticks"]["set-up"]), (&3.into(), &10.into()));
+        let told = "after=guest-panic restarts=3 cpu=1 pc=0x10 state=0x2 words=a=b ?[2J";
+        assert!(reading(&memory).unwrap().text().contains(told), "control characters are shown");
+        assert_eq!(
+            raw["last_life"],
+            json!({
+                "after": "guest-panic", "restarts": 3, "cpu": 1, "pc": "0x10", "state": "0x2",
+                "words": "a=b ?[2J",
+            })
+        );
         assert_eq!(raw["end"]["status"], "powered-off");
         for big_endian in [false, true] {
             assert_eq!(reading(&core(&memory, big_endian)).unwrap().json(), raw);

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 
 use crate::guest::{Ended, Guest};
 use crate::probe::{BARE, build};
@@ -22,6 +23,8 @@ pub const EVEN: [(&str, &str, &[&str], &[&str]); 3] = [
 ];
 /// One life, on a machine with other things to do.
 const LIFE: u64 = 20;
+/// What a guest is told of its last life, in its shell.
+const LAST_LIFE: &str = "tr -d '\\0' </proc/device-tree/chosen/anchorite/last-life";
 
 /// Why a life of the probe ends, by its number.
 fn after(life: u64) -> &'static str {
@@ -145,6 +148,8 @@ pub fn even(probe: &'static str, more: &[&str], run: &[&str], restarts: u64) -> 
 /// It does not come back, or not with all its CPUs.
 pub fn debian(guest: &mut Guest, cpus: u32, restarts: u64) -> Result<()> {
     let total = |guest: &Guest| stats::total(&stats::live(guest)?);
+    let first = (guest.shell(LAST_LIFE)?, stats::live(guest)?["last_life"].clone());
+    ensure!(first == (String::new(), Value::Null), "a life before the first: {first:?}");
     for count in 1..=restarts {
         let before = total(guest)?;
         guest.shell("echo left behind >/tmp/file")?;
@@ -160,6 +165,15 @@ pub fn debian(guest: &mut Guest, cpus: u32, restarts: u64) -> Result<()> {
         ensure!(total(guest)? > before, "the ledger began again");
         let told = stats::live(guest)?["restarts"].as_u64().context("no restarts")?;
         ensure!(told == count, "{told} restarts told, {count} made");
+        // What the guest finds in its tree is what is found from outside.
+        let life = stats::live(guest)?["last_life"].take();
+        let text = |key: &str| life[key].as_str().unwrap_or("-").to_owned();
+        let mut line = format!("after={after} restarts={count} cpu={}", life["cpu"]);
+        for key in ["pc", "state", "words"] {
+            line += &format!(" {key}={}", text(key));
+        }
+        ensure!(guest.shell(LAST_LIFE)?.trim_end() == line.trim_end(), "not {line}");
+        ensure!(cpus == 1 || life["cpu"].as_u64() < Some(cpus.into()), "{life}");
     }
     Ok(())
 }

@@ -2,8 +2,10 @@
 //! A guest that begins again in place: why, how often, and how long it takes.
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use anchorite_hv::core::end::Last;
 use anchorite_hv::core::restart::{Done, judge};
-use anchorite_hv::core::text::Text;
+use anchorite_hv::core::text::{Text, Written};
+use anchorite_spec::ledger::LAST_LIFE_BYTES;
 use anchorite_spec::phases::Phases;
 use anchorite_spec::{End, Manifest};
 
@@ -27,13 +29,39 @@ pub fn ends(manifest: &Manifest, end: End, asked: bool) -> Option<End> {
     judge(manifest, end, asked, Done { all, silent: SILENT.load(Ordering::Relaxed) })
 }
 
-/// A restart begins, with the counter at `since`.
-pub fn begins(why: End, since: u64) {
+/// A restart begins, with the counter at `since`: notes how this life ended, for the next one.
+///
+/// # Safety
+/// Nothing else uses the ledger's record of the last life.
+pub unsafe fn begins(why: End, since: u64, last: &Last, words: &[u8]) {
     if why == End::Silence {
         SILENT.fetch_add(1, Ordering::Relaxed);
     }
     WHY.store(why as u32, Ordering::Relaxed);
     SINCE.store(since, Ordering::Relaxed);
+    let mut told = Written::new();
+    // SAFETY: as in `ends`, and the caller's promise.
+    unsafe {
+        told.f(
+            "after=%s restarts=%d cpu=%d pc=0x%h state=0x%h words=",
+            &[why.name()],
+            &[(*LEDGER.get()).restarts + 1, last.cpu.into(), last.pc, last.msr],
+        );
+        // The words may be the guest's.
+        for byte in words {
+            told.push(&[if matches!(byte, b' '..=b'~') { *byte } else { b'?' }]);
+        }
+        (&raw mut (*LEDGER.get()).last_life).write(told.into_bytes());
+    }
+}
+
+/// How the last life ended.
+///
+/// # Safety
+/// No restart begins.
+pub unsafe fn last_life() -> &'static [u8; LAST_LIFE_BYTES] {
+    // SAFETY: the caller's promise: only `begins` writes it.
+    unsafe { &*(&raw const (*LEDGER.get()).last_life) }
 }
 
 /// The record of how long it takes, as it begins.

@@ -3,6 +3,7 @@
 use anchorite_hv::mem::{Gpa, GuestMemory};
 use anchorite_spec::End;
 use anchorite_spec::Range;
+use anchorite_spec::ledger::LAST_LIFE_BYTES;
 use anchorite_spec::manifest::{
     CODEC_LZ4, CODEC_NONE, CODEC_ZSTD, MAP_RAM, Manifest, Part, SPACE_GUEST, UNPACK_BYTES,
     part_name,
@@ -17,8 +18,14 @@ use crate::{arch, heap, image};
 /// What the unpacker is given, if guest RAM has that much left.
 const HEAP: u64 = 64 << 20;
 
-/// Zeroes all guest RAM and unpacks the guest's parts into it; `seed` is for its random pool.
-pub fn fill(image: u64, manifest: &Manifest, seed: Option<[u8; 32]>) {
+/// Zeroes all guest RAM and unpacks the guest's parts into it; `seed` is for its random pool, and
+/// `last_life` what it is told of the one before, if there was one.
+pub fn fill(
+    image: u64,
+    manifest: &Manifest,
+    seed: Option<[u8; 32]>,
+    last_life: Option<&[u8; LAST_LIFE_BYTES]>,
+) {
     for mapping in manifest.mappings().filter(|mapping| mapping.kind == MAP_RAM) {
         // SAFETY: board::check found this to be RAM of which nothing is the firmware's; the builder
         // aligned it to 64 KiB.
@@ -35,7 +42,13 @@ pub fn fill(image: u64, manifest: &Manifest, seed: Option<[u8; 32]>) {
     // SAFETY: as above; the heap is used no more.
     timed(Phase::Zeroing, || unsafe { arch::zero(scratch.base, scratch.base + scratch.size) });
     plant_seed(manifest, &memory, seed);
-    timed(Phase::Unpacking, || plant_digest(manifest, &memory));
+    // The manifest's digest covers the tree, and so cannot be in it when it is built.
+    timed(Phase::Unpacking, || {
+        plant(manifest, &memory, manifest.guest_digest_offset, &manifest.digest)
+    });
+    if let Some(last_life) = last_life {
+        plant(manifest, &memory, manifest.guest_last_life_offset, last_life);
+    }
 }
 
 /// The end of the largest stretch of guest RAM behind all parts; nothing if none is unpacked by a
@@ -101,17 +114,17 @@ fn refuse(part: &Part, what: &str) -> ! {
     end(End::ImageRefused, format_args!("part {} {what}", part_name(part.kind)))
 }
 
-/// Puts the manifest's digest into the guest's tree, which cannot hold it when it is built: the digest
-/// covers the tree.
-fn plant_digest(manifest: &Manifest, memory: &GuestMemory) {
-    if manifest.guest_digest_offset == 0 {
+/// Puts a property's value into the guest's tree; an offset of 0 is no property.
+fn plant(manifest: &Manifest, memory: &GuestMemory, offset: u64, value: &[u8]) {
+    if offset == 0 {
         return;
     }
-    let at = Gpa(manifest.guest_tree + manifest.guest_digest_offset);
-    if let (Ok(property), Ok(host)) = (memory.view(at, 32), memory.translate(at, 32)) {
-        property.write(0, &manifest.digest);
+    let at = Gpa(manifest.guest_tree + offset);
+    let size = value.len() as u64;
+    if let (Ok(property), Ok(host)) = (memory.view(at, value.len()), memory.translate(at, size)) {
+        property.write(0, value);
         // SAFETY: guest RAM, as `translate` found.
-        unsafe { arch::publish(host.0, 32) };
+        unsafe { arch::publish(host.0, size) };
     }
 }
 

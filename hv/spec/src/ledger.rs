@@ -9,11 +9,13 @@ use crate::ExitReason;
 use crate::phases::Phases;
 
 /// First bytes of a [`Ledger`].
-pub const MAGIC: [u8; 8] = *b"LEDGER\0\x05";
+pub const MAGIC: [u8; 8] = *b"LEDGER\0\x06";
 /// Counters in a row; [`ExitReason`] uses the first of them.
 pub const SLOTS: usize = 96;
 /// Rows.
 pub const CPUS: usize = 4;
+/// Bytes of [`Ledger::last_life`].
+pub const LAST_LIFE_BYTES: usize = 256;
 
 const _: () = assert!(ExitReason::ALL.len() <= SLOTS);
 
@@ -43,6 +45,10 @@ pub struct Ledger {
     pub restarts: u64,
     /// How long the last of them took.
     pub restart: Phases,
+    /// How the guest's last life ended, as the next one finds it in its tree: `key=value` pairs with a
+    /// blank between them, the last of them `words` to the end, and zeros behind; in the first life
+    /// nothing but zeros.
+    pub last_life: [u8; LAST_LIFE_BYTES],
     /// Host real address of [`crate::timing::Timing`], or 0 if no time is taken.
     pub timing: u64,
     /// The rows.
@@ -59,6 +65,7 @@ impl Ledger {
         phases: Phases::EMPTY,
         restarts: 0,
         restart: Phases::EMPTY,
+        last_life: [0; LAST_LIFE_BYTES],
         timing: 0,
         row: [Row { count: [0; SLOTS] }; CPUS],
     };

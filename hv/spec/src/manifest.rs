@@ -466,6 +466,8 @@ pub struct Manifest {
     pub guest_seed_offset: u64,
     /// Offset in the guest's tree of the 32 bytes that become this manifest's digest at boot.
     pub guest_digest_offset: u64,
+    /// Offset in the guest's tree of the bytes that become [`crate::Ledger::last_life`] at a restart.
+    pub guest_last_life_offset: u64,
     /// Guest real address of the XIVE OS TIMA page, as the guest sees it.
     pub xive_tima_guest: u64,
     /// Host real address of that page; the machine's tree must agree.

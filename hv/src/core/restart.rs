@@ -1,17 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A guest that ends may begin again without a machine reset: from the image, which stays in memory as
 //! it was loaded, by the loader, which then stays too.
+use anchorite_spec::ledger::LAST_LIFE_BYTES;
 use anchorite_spec::manifest::WATCHDOG_RESTARTS;
 use anchorite_spec::phases::Phases;
 use anchorite_spec::{End, Manifest};
 
 /// What the loader leaves behind for restarts: fills guest memory, and whatever tables have changed,
 /// anew from the image at the address, with its times in the record. Ends the run if the image is not
-/// what it was.
+/// what it was. What is left of the guest's last life goes into its tree.
 ///
 /// It needs the stack, and where there is one the translation, that the loader had at boot, and runs
 /// alone.
-pub type Refill = extern "C" fn(image: u64, manifest: &Manifest, phases: &mut Phases);
+pub type Refill = extern "C" fn(
+    image: u64,
+    manifest: &Manifest,
+    phases: &mut Phases,
+    last_life: &[u8; LAST_LIFE_BYTES],
+);
 
 /// Restarts so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

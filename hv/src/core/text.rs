@@ -53,6 +53,12 @@ impl<const N: usize> Written<[u8; N]> {
         self.out().push(bytes);
     }
 
+    /// The text, and zeros behind it if it was never longer.
+    #[must_use]
+    pub const fn into_bytes(self) -> [u8; N] {
+        self.bytes
+    }
+
     /// Forgets it.
     pub const fn clear(&mut self) {
         (self.len, self.line) = (0, 0);

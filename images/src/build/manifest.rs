@@ -106,6 +106,7 @@ impl Facts<'_> {
             guest_tree: self.tree_address,
             guest_seed_offset: self.tree.seed_offset,
             guest_digest_offset: self.tree.digest_offset,
+            guest_last_life_offset: self.tree.last_life_offset,
             xive_tima_guest: guest.xive.tima,
             xive_tima_host: guest.xive.tima_host,
             xive_esb_guest: guest.xive.esb,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What the guest is told of its image: a node of its tree with the digest of each stage, as
 //! `inspect` shows them.
+use anchorite_spec::ledger::LAST_LIFE_BYTES;
 use anchorite_spec::manifest::{
     ARCH_POWER9, PART_BODY, PART_INITRD, PART_KERNEL, PART_LOADER, PART_OWN_TABLES, PART_RTAS,
     PART_TABLES, part_name,
@@ -14,6 +15,9 @@ use crate::config::checked::Config;
 /// Marks the place of the manifest's digest, which the firmware fills in: it covers the tree. Then
 /// zeros stand there.
 pub(super) const MANIFEST: [u8; 32] = *b"\xffthe manifest digest lands here\xff";
+
+/// Likewise the place of what a restarted guest is told of its last life.
+pub(super) const LAST_LIFE: [u8; LAST_LIFE_BYTES] = [0xfe; LAST_LIFE_BYTES];
 
 /// What is told.
 pub struct Told {
@@ -54,6 +58,7 @@ impl Told {
         set(&mut node, "verify", if self.required { "required" } else { "none" });
         set(&mut node, "build-id", self.build_id);
         set(&mut node, "digest-manifest", MANIFEST);
+        set(&mut node, "last-life", LAST_LIFE);
         for (kind, digest) in &self.parts {
             set(&mut node, &format!("digest-{}", part_name(*kind)), *digest);
         }

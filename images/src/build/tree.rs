@@ -57,6 +57,8 @@ pub struct GuestTree {
     pub seed_offset: u64,
     /// Where the manifest's digest stands in it.
     pub digest_offset: u64,
+    /// Where `/chosen/anchorite/last-life` stands in it.
+    pub last_life_offset: u64,
 }
 
 /// Makes the tree. Its size does not depend on the addresses in `layout`.
@@ -88,14 +90,15 @@ pub fn make(config: &Config, layout: &GuestLayout, told: &Told) -> GuestTree {
 
 /// Finds the places that are filled in at boot, and clears them.
 pub(super) fn finish(mut bytes: Vec<u8>) -> GuestTree {
-    let [seed_offset, digest_offset] = [SEED, told::MANIFEST].map(|mark| {
+    let marks = [&SEED[..], &told::MANIFEST, &told::LAST_LIFE];
+    let [seed_offset, digest_offset, last_life_offset] = marks.map(|mark| {
         let at = bytes.windows(mark.len()).position(|window| window == mark).unwrap_or(0);
         if at != 0 {
             bytes[at..at + mark.len()].fill(0);
         }
         at as u64
     });
-    GuestTree { bytes, seed_offset, digest_offset }
+    GuestTree { bytes, seed_offset, digest_offset, last_life_offset }
 }
 
 fn fill_root(root: &mut DeviceTreeNode, config: &Config) {

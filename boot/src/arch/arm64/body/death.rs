@@ -44,8 +44,8 @@ pub extern "C" fn with_frame(ctx: &mut GuestContext) {
     let asked = report::explain(vcpu, ctx);
     let Action::End(end) = action else { return };
     let judged = image().map_or(Some(end), |(_, manifest)| again::ends(manifest, end, asked));
-    let Some(end) = judged else { restart::begin(index, end) };
     let mut last = of_guest(index, ctx);
+    let Some(end) = judged else { restart::begin(index, end, &last, vcpu.last_words.as_bytes()) };
     let fault = vcpu.machine.fault();
     last.fault_address = fault.far;
     last.reason = vcpu.reason;

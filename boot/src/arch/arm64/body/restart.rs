@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use anchorite_hv::arm64::Vcpu;
 use anchorite_hv::arm64::entry::a64_enter;
+use anchorite_hv::core::end::Last;
 use anchorite_platform::qemu_virt::{BootInfo, Uart, cpu, el2, guard};
 use anchorite_spec::phases::Phases;
 use anchorite_spec::{End, Manifest};
@@ -23,13 +24,14 @@ use crate::{again, stopping};
 static CONDUCTED: AtomicBool = AtomicBool::new(false);
 
 /// Restarts the guest, on the CPU of the vCPU that has ended it.
-pub fn begin(index: usize, why: End) -> ! {
+pub fn begin(index: usize, why: End, last: &Last, words: &[u8]) -> ! {
     let (Some((_, manifest)), Some(shared)) = (image(), stop::shared()) else {
         panic!("a restart before the first start")
     };
     let since = cpu::counter();
     if stop::for_restart(index, manifest, shared) {
-        again::begins(why, since);
+        // SAFETY: of those that would end this life only this one comes here.
+        unsafe { again::begins(why, since, last, words) };
         let come = || {
             // SAFETY: the vCPU is this CPU's, whose handler has ended.
             if let Some(vcpu) = unsafe { CPUS[index].as_mut() } {
@@ -104,7 +106,8 @@ fn refill(info: &BootInfo, manifest: &Manifest, phases: &mut Phases) {
     // loader's have not been touched since it left them.
     unsafe {
         el2::translate(info.tables, &ids);
-        refill(info.image, manifest, phases);
+        // This restart does not end before the guest runs again.
+        refill(info.image, manifest, phases, again::last_life());
         el2::translate(EL2_TABLES.get() as u64, &ids);
     }
 }

@@ -87,7 +87,7 @@ extern "C" fn loader_main(tree: u64, own: u64, stored: u64, started: u64) -> ! {
     let manifest = image::place(image, manifest);
     release(tables, manifest);
     POOL.0.set(facts.seed);
-    guest::fill(image, manifest, seed());
+    guest::fill(image, manifest, seed(), None);
     let info = findings(manifest);
     info.loader = own;
     info.image = image;

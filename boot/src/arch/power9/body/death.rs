@@ -34,7 +34,9 @@ pub extern "C" fn with_frame(ctx: &mut GuestContext) {
     let asked = report::explain(vcpu, ctx);
     if let Some(end) = take_end(index) {
         match image().map_or(Some(end), |(_, manifest)| again::ends(manifest, end, asked)) {
-            None => restart::begin(index, end),
+            None => {
+                restart::begin(index, end, &of_guest(index, ctx), vcpu.last_words.as_bytes());
+            }
             Some(end) => {
                 let mut last = of_guest(index, ctx);
                 let fault = vcpu.machine.storage_fault();

@@ -8,6 +8,7 @@
 //! what is left of the last life in it, and the first vCPU is started.
 use core::arch::asm;
 
+use anchorite_hv::core::end::Last;
 use anchorite_hv::power9::{Power9, Shared, interrupts};
 use anchorite_platform::powernv::core::timebase;
 use anchorite_platform::powernv::{Board, BootInfo};
@@ -52,13 +53,14 @@ impl Machine {
 }
 
 /// Restarts the guest, on the core of the vCPU that has ended it. Returns if someone else is at it.
-pub fn begin(index: usize, why: End) {
+pub fn begin(index: usize, why: End, last: &Last, words: &[u8]) {
     let machine = Machine::get();
     let since = timebase();
     if !stopping::for_restart() {
         return;
     }
-    again::begins(why, since);
+    // SAFETY: of those that would end this life only this one comes here.
+    unsafe { again::begins(why, since, last, words) };
     stop::pull(index, machine.board, machine.shared);
     machine.wait_for(index, || machine.shared.others_stopped(index));
     let stack = machine.manifest.boot_stack.base + machine.manifest.boot_stack.size - FRAME;
@@ -94,7 +96,8 @@ extern "C" fn alone(index: usize) -> ! {
     if interrupts::clear(vcpu).is_err() {
         death::give_restart_up(index, b"its interrupts cannot be taken back");
     }
-    refill(info.image, manifest, &mut phases);
+    // SAFETY: this one does not end before the guest runs again.
+    refill(info.image, manifest, &mut phases, unsafe { again::last_life() });
     vcpu.machine.set_process_table(NO_PROCESS_TABLE);
     shared.begin_again();
     let others = || (0..shared.vcpus).filter(|other| *other != index);

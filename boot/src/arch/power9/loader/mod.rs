@@ -64,7 +64,7 @@ extern "C" fn loader_main(
     }
 
     let manifest = image::place(image, manifest);
-    guest::fill(image, manifest, seed());
+    guest::fill(image, manifest, seed(), None);
     let info = findings(manifest);
     info.opal_base = opal_base;
     info.opal_entry = opal_entry;
