@@ -175,12 +175,14 @@ fn vcpu_with(guarded: bool, more: impl FnOnce(&mut Manifest)) -> Vcpu<Fake> {
 pub fn free(v: Vcpu<Fake>) {
     let shared = std::ptr::from_ref(v.shared).cast_mut();
     let row = std::ptr::from_mut(&mut *v.row);
+    let last_words = std::ptr::from_mut(&mut *v.last_words);
     let ram = v.shared.memory.translate(crate::mem::Gpa(RAM), 0x1000).expect("RAM").0;
     drop(v);
-    // SAFETY: all three come from `vcpu_with`, and the vCPU that held them is gone.
+    // SAFETY: all four come from `vcpu_with`, and the vCPU that held them is gone.
     unsafe {
         drop(Box::from_raw(shared));
         drop(Box::from_raw(row));
+        drop(Box::from_raw(last_words));
         drop(Box::from_raw(ram as *mut [u8; 0x1000]));
     }
 }

@@ -340,13 +340,15 @@ pub fn vcpu_of(vcpus: u32) -> Vcpu<Fake> {
 pub fn free(v: Vcpu<Fake>) {
     let shared = std::ptr::from_ref(v.shared).cast_mut();
     let row = std::ptr::from_mut(&mut *v.row);
+    let last_words = std::ptr::from_mut(&mut *v.last_words);
     let ram = v.shared.memory.translate(Gpa(RAM.0), RAM.1).expect("RAM").0 as *mut u8;
     let layout = std::alloc::Layout::from_size_align(RAM.1 as usize, 0x1_0000).expect("a layout");
     drop(v);
-    // SAFETY: all three come from `vcpu_of`, and the vCPU that held them is gone.
+    // SAFETY: all four come from `vcpu_of`, and the vCPU that held them is gone.
     unsafe {
         drop(Box::from_raw(shared));
         drop(Box::from_raw(row));
+        drop(Box::from_raw(last_words));
         std::alloc::dealloc(ram, layout);
     }
 }
