@@ -137,16 +137,14 @@ fn plant_seed(manifest: &Manifest, memory: &GuestMemory, seed: Option<[u8; 32]>)
     if manifest.guest_seed_offset == 0 {
         return;
     }
-    let at = manifest.guest_tree + manifest.guest_seed_offset;
-    let Ok(property) = memory.view(Gpa(at - PROPERTY_HEAD), PROPERTY_HEAD as usize + 32) else {
-        return;
-    };
-    match seed {
-        Some(seed) => property.write(PROPERTY_HEAD as usize, &seed),
-        None => (0..property.len()).step_by(4).for_each(|word| property.write(word, &NOP)),
+    if let Some(seed) = seed {
+        return plant(manifest, memory, manifest.guest_seed_offset, &seed);
     }
-    if let Ok(host) = memory.translate(Gpa(at), 32) {
+    let at = Gpa(manifest.guest_tree + manifest.guest_seed_offset - PROPERTY_HEAD);
+    let size = PROPERTY_HEAD + 32;
+    if let (Ok(property), Ok(host)) = (memory.view(at, size as usize), memory.translate(at, size)) {
+        (0..property.len()).step_by(4).for_each(|word| property.write(word, &NOP));
         // SAFETY: guest RAM, as `translate` found.
-        unsafe { arch::publish(host.0, 32) };
+        unsafe { arch::publish(host.0, size) };
     }
 }
